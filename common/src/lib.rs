@@ -1,0 +1,1 @@
+//! What the deployer, the agent and the tests share.

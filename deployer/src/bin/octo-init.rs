@@ -1,0 +1,2 @@
+//! `octo-init`: PID 1 of every service container.
+fn main() {}

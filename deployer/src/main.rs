@@ -1,0 +1,2 @@
+//! `octopenstack`: builds and runs an OpenStack control plane in Docker containers.
+fn main() {}

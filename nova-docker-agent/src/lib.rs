@@ -1,0 +1,1 @@
+//! `nova-docker-agent`: takes the place of nova-compute.
