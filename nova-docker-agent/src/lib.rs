@@ -1,1 +1,8 @@
 //! `nova-docker-agent`: takes the place of nova-compute.
+
+pub mod config;
+pub mod http;
+pub mod image;
+pub mod metrics;
+pub mod resources;
+pub mod virt;

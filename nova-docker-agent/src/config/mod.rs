@@ -1,0 +1,149 @@
+//! The agent's options: Nova's own names, files and defaults, plus one section `[docker]`.
+//!
+//! An operator may point the agent at the nova.conf of the nova-compute it replaces: options of Nova that the agent has
+//! no use for are ignored, while `[docker]` is ours and every unknown option there is an error. Every option with its
+//! default stands in `nova-docker-agent.conf.sample`; a test compares that file with the code.
+
+use std::path::{Path, PathBuf};
+
+pub use common::openstack::session::{Credentials, Domain, EndpointFilter};
+pub use common::secret::Secret;
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Unreadable {
+        /// The file as it was named on the command line.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// One or more options are wrong; all of them are told at once.
+    #[error("the configuration is not usable:\n  {}", .0.join("\n  "))]
+    Invalid(Vec<String>),
+}
+
+/// Everything the agent was told by its operator; complete and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[DEFAULT] host`: name of the compute service and of its queues; the machine's host name unless set.
+    pub host: String,
+    /// `[DEFAULT] my_ip`: address by which other hosts reach this one (ComputeNode.host_ip).
+    pub my_ip: String,
+    /// `[DEFAULT] transport_url`: `rabbit://user:password@host:port/vhost`, several hosts separated by commas.
+    pub transport_url: Secret,
+    /// `[DEFAULT] control_exchange`: the exchange of Nova's RPC topics.
+    pub control_exchange: String,
+    /// `[DEFAULT] rpc_response_timeout`: seconds to wait for the conductor's answer.
+    pub rpc_response_timeout: u64,
+    /// `[DEFAULT] state_path`: directory of `compute_id` and of image archives while they are checked.
+    pub state_path: PathBuf,
+    /// `[DEFAULT] debug`: log what was looked at and left alone, too.
+    pub debug: bool,
+    /// `[DEFAULT] reserved_host_memory_mb`: memory that placement does not give to instances, in MiB.
+    pub reserved_host_memory_mb: u64,
+    /// `[DEFAULT] reserved_host_disk_mb`: disk that placement does not give to instances, in MiB.
+    pub reserved_host_disk_mb: u64,
+    /// `[DEFAULT] reserved_host_cpus`: processors that placement does not give to instances.
+    pub reserved_host_cpus: u64,
+    /// `[DEFAULT] cpu_allocation_ratio`: how many vCPUs one processor counts for.
+    pub cpu_allocation_ratio: f64,
+    /// `[DEFAULT] ram_allocation_ratio`: how often memory may be given out.
+    pub ram_allocation_ratio: f64,
+    /// `[DEFAULT] disk_allocation_ratio`: how often disk may be given out.
+    pub disk_allocation_ratio: f64,
+    /// `[DEFAULT] max_concurrent_builds`: how many instances are built at the same time; 0 means no limit.
+    pub max_concurrent_builds: usize,
+    /// `[DEFAULT] shutdown_timeout`: seconds a guest has to stop before it is killed.
+    pub shutdown_timeout: u64,
+    /// `[DEFAULT] report_interval`: seconds between two heartbeats of the service record.
+    pub report_interval: u64,
+    /// `[DEFAULT] update_resources_interval`: seconds between two audits of the host's resources.
+    pub update_resources_interval: u64,
+    /// `[DEFAULT] sync_power_state_interval`: seconds between two comparisons of power states; negative means never.
+    pub sync_power_state_interval: i64,
+    /// `[DEFAULT] resume_guests_state_on_host_boot`: start instances again that ran before the host went down.
+    pub resume_guests_state_on_host_boot: bool,
+    /// `[DEFAULT] running_deleted_instance_action`: what happens to containers of instances that Nova has deleted.
+    pub running_deleted_instance_action: RunningDeleted,
+    /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between two searches for such containers.
+    pub running_deleted_instance_poll_interval: u64,
+    /// `[oslo_messaging_rabbit]`
+    pub rabbit: Rabbit,
+    /// The service user that signs every request to Keystone: from `[placement]`, else `[service_user]`, else
+    /// `[keystone_authtoken]`.
+    pub auth: Credentials,
+    /// `[placement]`: which endpoint of the catalogue.
+    pub placement: EndpointFilter,
+    /// `[glance]`: which endpoint of the catalogue.
+    pub glance: EndpointFilter,
+    /// `[neutron]`: which endpoint of the catalogue.
+    pub neutron: EndpointFilter,
+    /// `[docker]`
+    pub docker: Docker,
+}
+
+/// `[oslo_messaging_rabbit]`: how queues are declared; it must equal what nova-api and nova-conductor are told.
+#[derive(Debug, Clone)]
+pub struct Rabbit {
+    /// `amqp_durable_queues`
+    pub amqp_durable_queues: bool,
+    /// `amqp_auto_delete`
+    pub amqp_auto_delete: bool,
+    /// `rabbit_quorum_queue`
+    pub rabbit_quorum_queue: bool,
+    /// `rabbit_transient_quorum_queue`
+    pub rabbit_transient_quorum_queue: bool,
+    /// `rabbit_transient_queues_ttl`: seconds after which an unused reply or fanout queue goes away.
+    pub rabbit_transient_queues_ttl: u64,
+    /// `heartbeat_timeout_threshold`: seconds without a sign of life after which the connection counts as lost.
+    pub heartbeat_timeout_threshold: u16,
+}
+
+/// `[docker]`: the agent's own section.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    /// `docker_url`: `unix://…` or `tcp://…`
+    pub docker_url: String,
+    /// `management_address`: where `/healthz` and `/metrics` are served.
+    pub management_address: String,
+    /// `management_port`; 0 means no management server.
+    pub management_port: u16,
+    /// `pids_limit`: how many processes an instance may have.
+    pub pids_limit: i64,
+    /// `runtime`: OCI runtime of the instances; Docker's default when empty.
+    pub runtime: Option<String>,
+    /// `log_max_size_mb`: console log of an instance before it rotates, in MiB.
+    pub log_max_size_mb: u64,
+    /// `image_max_size_gb`: largest image, unpacked, that is accepted, in GiB.
+    pub image_max_size_gb: u64,
+    /// `service_version`: compute service version to announce; none means the control plane's (auto).
+    pub service_version: Option<u32>,
+}
+
+/// `running_deleted_instance_action`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunningDeleted {
+    /// Leave it.
+    Noop,
+    /// Log a warning.
+    Log,
+    /// Stop the container and keep it from starting.
+    Shutdown,
+    /// Remove the container.
+    Reap,
+}
+
+impl Config {
+    /// Reads `files` in order (later files win) and checks everything.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for a missing file, [`Error::Invalid`] with every mistake found.
+    pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
+        let _ = files;
+        Err(Error::Invalid(vec!["not read yet".into()]))
+    }
+}

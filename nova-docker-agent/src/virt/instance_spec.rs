@@ -1,0 +1,34 @@
+//! What the driver must know of an instance; filled by its callers from Nova's objects.
+
+use std::collections::BTreeMap;
+
+/// One instance as the hypervisor sees it. A container can be made again from this and an image alone.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceSpec {
+    /// `Instance.uuid`
+    pub uuid: String,
+    /// `Instance.name` (`instance-0000002a`)
+    pub name: String,
+    /// `Instance.display_name`
+    pub display_name: String,
+    /// `Instance.hostname`
+    pub hostname: String,
+    /// `Instance.project_id`
+    pub project_id: String,
+    /// `Instance.user_id`
+    pub user_id: String,
+    /// `Instance.image_ref`
+    pub image_id: String,
+    /// `Flavor.vcpus`
+    pub vcpus: u32,
+    /// `Flavor.memory_mb`, in MiB
+    pub memory_mb: u64,
+    /// `Flavor.root_gb`, in GiB; 0 means no limit, as in Nova
+    pub root_gb: u64,
+    /// `Flavor.extra_specs`
+    pub extra_specs: BTreeMap<String, String>,
+    /// `Instance.metadata`
+    pub metadata: BTreeMap<String, String>,
+    /// `ImageMeta.properties`, also those that Nova does not know
+    pub image_properties: BTreeMap<String, String>,
+}
