@@ -1,0 +1,56 @@
+//! Images belong to their owners: same tags from two tenants do not meet, and the host's own images are safe.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::{
+    archive::docker_archive,
+    cloud::{Boot, Cloud, text},
+    host::Host,
+};
+
+use crate::{shared, small};
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn two_images_of_one_tag_are_two_images() -> Result<()> {
+    let _platform = shared().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let demo = cloud.download_image(&cloud.image_id("demo").await?).await?;
+    // The second claims the tag of the platform's own demo image.
+    let other = docker_archive("octopenstack/demo-instance:latest", &["/a"], &[("a", b"#!/a\n", 0o755)])?;
+    cloud.upload_image("twin", "docker", demo).await?;
+    let impostor = cloud.upload_image("impostor", "docker", other).await?;
+
+    let failing = cloud.boot(&Boot { image: "impostor", ..small("impostor") }).await?;
+    cloud.wait_for(&failing, "ERROR").await?;
+    let twin = cloud.boot_active(&Boot { image: "twin", ..small("twin") }).await?;
+    let id = text(&twin["id"]);
+    let container = host.running_instance(id).await?;
+    let name = container.config.and_then(|config| config.image).unwrap_or_default();
+    ensure!(!name.contains(&impostor), "{name} is the impostor's image");
+
+    cloud.delete(&failing).await?;
+    cloud.delete(id).await
+}
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn a_tenant_boots_its_own_private_image() -> Result<()> {
+    let _platform = shared().await;
+    let admin = Cloud::admin().await?;
+    let demo = admin.download_image(&admin.image_id("demo").await?).await?;
+    let auth_url = admin.catalogue_url("identity")?;
+    let project = admin.post("identity", "/projects", json!({"project": {"name": "tenant"}})).await?;
+    let user = json!({"user": {"name": "tenant", "password": "tenant-of-a-test"}});
+    let user = admin.post("identity", "/users", user).await?;
+    let roles = admin.get("identity", "/roles?name=member").await?;
+    let (project, user) = (text(&project["project"]["id"]), text(&user["user"]["id"]));
+    let role = format!("/projects/{project}/users/{user}/roles/{}", text(&roles["roles"][0]["id"]));
+    admin.put("identity", &role).await?;
+
+    let tenant = Cloud::login(&auth_url, "tenant", "tenant-of-a-test", "tenant").await?;
+    tenant.upload_image("private", "docker", demo).await?;
+    let server = tenant.boot_active(&Boot { image: "private", ..small("tenant") }).await?;
+    ensure!(server["tenant_id"] == project, "{server}");
+    tenant.delete(text(&server["id"])).await
+}

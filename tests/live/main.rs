@@ -1,0 +1,36 @@
+//! Live tests on the platform that `./octopenstack test` starts: real Nova, RabbitMQ, MariaDB, Keystone, Docker.
+//!
+//! Tests that only use the cloud run side by side; one that disturbs it (restarts the agent, stops a service)
+//! takes it alone: see [`shared`] and [`alone`].
+
+mod agent;
+mod failures;
+mod images;
+mod platform;
+mod refusals;
+mod servers;
+
+use std::sync::LazyLock;
+
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+static PLATFORM: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
+
+/// The image and flavor every platform has after `octopenstack demo`.
+const IMAGE: &str = "demo";
+const FLAVOR: &str = "c1";
+
+/// Holds the platform together with other tests.
+async fn shared() -> RwLockReadGuard<'static, ()> {
+    PLATFORM.read().await
+}
+
+/// Holds the platform alone.
+async fn alone() -> RwLockWriteGuard<'static, ()> {
+    PLATFORM.write().await
+}
+
+/// The smallest server of that name.
+fn small(name: &str) -> tests::cloud::Boot<'_> {
+    tests::cloud::Boot { name, image: IMAGE, flavor: FLAVOR, extra: serde_json::Value::Null }
+}

@@ -1,0 +1,76 @@
+//! The deployer on a platform that runs: status, idempotence, the lock, bad input.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::cloud::{octopenstack, octopenstack_ok, text};
+
+use crate::{alone, shared};
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn status_shows_every_service_ready_with_version_and_url() -> Result<()> {
+    let _platform = shared().await;
+    let status: serde_json::Value = serde_json::from_str(&octopenstack_ok(&["status", "--json"])?)?;
+    let services = status["services"].as_array().context("no services")?;
+    ensure!(services.len() >= 12, "{} services", services.len());
+    for service in services {
+        ensure!(service["state"] == "ready", "{service}");
+        ensure!(!text(&service["version"]).is_empty(), "{service}");
+    }
+    let keystone = services.iter().find(|each| each["name"] == "keystone").context("no keystone")?;
+    ensure!(text(&keystone["url"]).starts_with("http://127.0.0.2:5000"), "{keystone}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn a_second_up_finds_nothing_to_do_in_three_seconds() -> Result<()> {
+    let _platform = alone().await;
+    let start = Instant::now();
+    let output = octopenstack(&["up", "--yes"])?;
+    let took = start.elapsed();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}");
+    ensure!(said.contains("nothing to do"), "{said}");
+    ensure!(took < Duration::from_secs(3), "it took {took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn every_service_logs_to_its_file() -> Result<()> {
+    let _platform = shared().await;
+    for service in ["keystone", "nova-conductor", "rabbitmq", "nova-docker-agent"] {
+        let path = format!("/var/log/octopenstack/octo-test/{service}.log");
+        let size = std::fs::metadata(&path).with_context(|| path.clone())?.len();
+        ensure!(size > 0, "{path} is empty");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn no_secret_is_in_logs_or_in_what_docker_shows() -> Result<()> {
+    let _platform = shared().await;
+    let secrets = std::fs::read_to_string("/var/lib/octopenstack/octo-test/secrets.yaml")?;
+    let values: Vec<&str> = secrets
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(_, value)| value.trim_matches(['"', '\'']))
+        .collect();
+    ensure!(values.len() > 5, "{} secrets", values.len());
+    let host = tests::host::Host::new()?;
+    let mut shown = String::new();
+    for id in host.containers("io.octopenstack.project=octo-test").await? {
+        shown += &serde_json::to_string(&host.inspect(&id).await?)?;
+    }
+    for entry in std::fs::read_dir("/var/log/octopenstack/octo-test")? {
+        shown += &String::from_utf8_lossy(&std::fs::read(entry?.path())?);
+    }
+    for value in values.iter().filter(|value| value.len() >= 16) {
+        ensure!(!shown.contains(value), "a secret is in a log or in docker inspect");
+    }
+    Ok(())
+}
