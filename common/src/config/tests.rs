@@ -1,0 +1,93 @@
+//! Whole-file tests: what a person sees after a mistake.
+
+use super::*;
+
+const GOOD: &str = "images:
+  base: { dockerfile: base/Dockerfile.tera }
+services:
+  db:
+    image: base
+    user: 1000
+    command: [run]
+    address: 10
+    ready: { mysql: {} }
+  app:
+    image: base
+    user: 1001
+    command: [run]
+    depends_on: [db]
+    needs: { databases: [app] }
+    api: { port: 80 }
+";
+
+fn folder(services: &str, configuration: &str) -> (PathBuf, Sources) {
+    let dir = std::env::temp_dir().join(format!("octo-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(dir.join("dockerfiles/base")).unwrap();
+    std::fs::write(dir.join("dockerfiles/base/Dockerfile.tera"), "FROM scratch\n").unwrap();
+    std::fs::write(dir.join(SERVICES), services).unwrap();
+    std::fs::write(dir.join(CONFIGURATION), configuration).unwrap();
+    (dir.clone(), Sources { dir, ..Sources::default() })
+}
+
+fn errors(services: &str, configuration: &str) -> String {
+    let (dir, sources) = folder(services, configuration);
+    let text = load(&sources).unwrap_err().to_string();
+    std::fs::remove_dir_all(dir).unwrap();
+    text
+}
+
+#[test]
+fn a_good_pair_loads_and_defaults_are_filled() {
+    let (dir, sources) = folder(GOOD, "region: Here\n");
+    let config = load(&sources).unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+    assert_eq!(config.configuration.project.as_str(), "octo");
+    assert_eq!(config.configuration.region, "Here");
+    assert_eq!(config.enabled(&[]).map(|(name, _)| name).collect::<Vec<_>>(), ["db", "app"]);
+}
+
+#[test]
+fn settings_of_the_command_line_win() {
+    let (dir, mut sources) = folder(GOOD, "project: a\n");
+    sources.sets = vec!["project=b".into(), "services.app.workers=3".into(), "subnet=10.9.0.0/24".into()];
+    let config = load(&sources).unwrap();
+    assert_eq!(config.configuration.project.as_str(), "b");
+    assert_eq!(config.configuration.services.get("app").unwrap().workers, Some(3));
+    sources.sets = vec!["projekt=b".into()];
+    let text = load(&sources).unwrap_err().to_string();
+    assert!(text.contains("--set projekt=b") && text.contains("unknown field `projekt`"), "{text}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_place() {
+    let services = GOOD
+        .replace("depends_on: [db]", "depends_on: [dbb]")
+        .replace("    user: 1000\n", "    user: 1000\n    capabilites: [NET_ADMIN]\n")
+        .replace("api: { port: 80 }", "address: 10");
+    insta::assert_snapshot!(errors(
+        &services,
+        "projct: x\nservices: { ap: { workers: 2 } }\nsubnet: 10.0.0.1/24\n"
+    ));
+}
+
+#[test]
+fn a_circle_is_printed() {
+    let services = GOOD.replace("address: 10", "depends_on: [app]");
+    insta::assert_snapshot!(errors(&services, ""));
+}
+
+#[test]
+fn a_missing_template_is_named() {
+    insta::assert_snapshot!(errors(&GOOD.replace("base/Dockerfile.tera", "base/Dockerfile"), ""));
+}
+
+#[test]
+fn duplicate_services_are_refused() {
+    insta::assert_snapshot!(errors(&GOOD.replace("  app:", "  db:"), ""));
+}
+
+#[test]
+fn broken_yaml_is_pointed_at() {
+    insta::assert_snapshot!(errors(&GOOD.replace("[db]", "[db"), ""));
+}

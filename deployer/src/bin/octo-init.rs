@@ -1,2 +1,0 @@
-//! `octo-init`: PID 1 of every service container.
-fn main() {}
