@@ -1,0 +1,112 @@
+//! `nova.objects.instance`: a server.
+
+use super::Flavor;
+use super::fields::{TaskState, VmState};
+use crate::ids::InstanceUuid;
+
+object! {
+    /// A server.
+    Instance = "Instance" "2.8" {
+        int id;
+        text uuid;
+        text user_id;
+        text project_id;
+        text image_ref;
+        text hostname;
+        text display_name;
+        text user_data;
+        text host, set_host;
+        text node, set_node;
+        int compute_id, set_compute_id;
+        text launched_on, set_launched_on;
+        text availability_zone, set_availability_zone;
+        text vm_state, set_vm_state_text;
+        text task_state, set_task_state_text;
+        int power_state, set_power_state;
+        int progress, set_progress;
+        int memory_mb;
+        int vcpus;
+        int root_gb;
+        int ephemeral_gb;
+        text os_type;
+        text created_at;
+        text updated_at;
+        text deleted_at;
+        text launched_at, set_launched_at;
+        text terminated_at, set_terminated_at;
+        text root_device_name, set_root_device_name;
+        text config_drive;
+        dict metadata;
+        dict system_metadata, set_system_metadata;
+        flag deleted;
+        flag cleaned, set_cleaned;
+        object(Flavor) flavor;
+    }
+}
+
+impl Instance {
+    /// The uuid; none when it is missing or no uuid.
+    pub fn instance_uuid(&self) -> Option<InstanceUuid> {
+        self.uuid()?.parse().ok()
+    }
+
+    /// The name the hypervisor knows the instance by (`instance_name_template`'s default).
+    pub fn name(&self) -> String {
+        format!("instance-{:08x}", self.id().unwrap_or_default())
+    }
+
+    /// What the instance is.
+    pub fn state(&self) -> VmState {
+        self.vm_state().map_or(VmState::Unknown, VmState::read)
+    }
+
+    /// What is being done to it.
+    pub fn task(&self) -> Option<TaskState> {
+        self.task_state().map(TaskState::read)
+    }
+
+    /// Sets what the instance is.
+    pub fn set_state(&mut self, state: VmState) {
+        self.set_vm_state_text(state.as_str());
+    }
+
+    /// Sets what is being done to it.
+    pub fn set_task(&mut self, task: Option<TaskState>) {
+        self.set_task_state_text(task.map(TaskState::as_str));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::Versioned;
+    use serde_json::json;
+
+    fn instance(data: serde_json::Value) -> Result<Instance, crate::objects::Error> {
+        Instance::parse(json!({"nova_object.name": "Instance", "nova_object.namespace": "nova",
+            "nova_object.version": "2.8", "nova_object.data": data}))
+    }
+
+    #[test]
+    fn the_name_is_nova_s() {
+        assert_eq!(instance(json!({"id": 42})).unwrap().name(), "instance-0000002a");
+    }
+
+    #[test]
+    fn states_are_read_and_written_in_nova_s_words() {
+        let mut instance =
+            instance(json!({"vm_state": "soft-delete", "task_state": "powering-off"})).unwrap();
+        assert_eq!(instance.state(), VmState::SoftDeleted);
+        assert_eq!(instance.task(), Some(TaskState::PoweringOff));
+        instance.set_task(None);
+        instance.set_state(VmState::Active);
+        let sent = instance.object().changed_primitive(&[]);
+        assert_eq!(sent["nova_object.data"], json!({"task_state": null, "vm_state": "active"}));
+    }
+
+    #[test]
+    fn a_uuid_that_is_none_is_not_used() {
+        assert_eq!(instance(json!({"uuid": "../x"})).unwrap().instance_uuid(), None);
+        assert!(instance(json!({"uuid": 5})).is_err());
+    }
+}
