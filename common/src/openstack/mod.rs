@@ -1,10 +1,17 @@
 //! OpenStack's REST services: only the calls this product makes, with response types of our own.
 //!
 //! ```text
-//! Session  (login, catalogue, token renewal)
-//!    └─ http::Client::request  (headers, one retry of connects, ApiError)
-//!          ├─ placement.rs
-//!          └─ glance.rs
+//! Session ── login, catalogue, renewal ──► Service::send ──► http (headers, retry of connects, ApiError)
+//!                                             ├─ placement.rs
+//!                                             └─ glance.rs
 //! ```
 
+mod catalogue;
+pub mod error;
+pub mod glance;
+pub mod http;
+pub mod placement;
 pub mod session;
+
+pub use error::{ApiError, Error};
+pub use session::{Credentials, Domain, EndpointFilter, Service, Session};
