@@ -4,10 +4,22 @@
 //! no use for are ignored, while `[docker]` is ours and every unknown option there is an error. Every option with its
 //! default stands in `nova-docker-agent.conf.sample`; a test compares that file with the code.
 
+mod ini;
+mod options;
+mod sections;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
+
+use ini::Ini;
+use options::Options;
 
 pub use common::openstack::session::{Credentials, Domain, EndpointFilter};
 pub use common::secret::Secret;
+
+/// The section whose options are ours alone.
+const OWN_SECTION: &str = "docker";
 
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +96,8 @@ pub struct Config {
     pub neutron: EndpointFilter,
     /// `[docker]`
     pub docker: Docker,
+    /// Options of Nova's that are set but mean nothing to this agent.
+    pub ignored: Vec<String>,
 }
 
 /// `[oslo_messaging_rabbit]`: how queues are declared; it must equal what nova-api and nova-conductor are told.
@@ -143,7 +157,23 @@ impl Config {
     /// # Errors
     /// [`Error::Unreadable`] for a missing file, [`Error::Invalid`] with every mistake found.
     pub fn load<P: AsRef<Path>>(files: &[P]) -> Result<Self, Error> {
-        let _ = files;
-        Err(Error::Invalid(vec!["not read yet".into()]))
+        let mut ini = Ini::default();
+        let mut problems = Vec::new();
+        for path in files {
+            let path = path.as_ref();
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+            ini.add(path, &text, &mut problems);
+        }
+        Self::from_ini(&ini, problems)
+    }
+
+    fn from_ini(ini: &Ini, mut problems: Vec<String>) -> Result<Self, Error> {
+        let mut options = Options::new(ini);
+        let mut config = sections::read(&mut options);
+        let (_, wrong, ignored) = options.finish();
+        config.ignored = ignored;
+        problems.extend(wrong);
+        if problems.is_empty() { Ok(config) } else { Err(Error::Invalid(problems)) }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::docker::Engine;
+use common::ids::InstanceUuid;
 use futures_util::stream::Stream;
 
 use super::{Error, InstanceSpec, LifecycleEvent, PowerState};
@@ -25,50 +26,50 @@ impl Driver {
     /// Creates and starts the container of `instance` from `image`: two calls to dockerd. Removes it if it does not start.
     pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
         let _ = (instance, image, &self.engine, &self.config);
-        Err(Error::NotFound { uuid: String::new() })
+        Err(Error::NotFound { uuid: instance.uuid })
     }
 
     /// Removes the container whatever its state; an absent container is fine.
-    pub async fn destroy(&self, uuid: &str) -> Result<(), Error> {
-        Err(Error::NotFound { uuid: uuid.into() })
+    pub async fn destroy(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        Err(Error::NotFound { uuid })
     }
 
     /// Stops the container: its stop signal first, SIGKILL after `timeout` seconds. A stopped container is fine.
-    pub async fn power_off(&self, uuid: &str, timeout: u64) -> Result<(), Error> {
+    pub async fn power_off(&self, uuid: InstanceUuid, timeout: u64) -> Result<(), Error> {
         let _ = timeout;
-        Err(Error::NotFound { uuid: uuid.into() })
+        Err(Error::NotFound { uuid })
     }
 
     /// Starts the container. A running container is fine.
-    pub async fn power_on(&self, uuid: &str) -> Result<(), Error> {
-        Err(Error::NotFound { uuid: uuid.into() })
+    pub async fn power_on(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        Err(Error::NotFound { uuid })
     }
 
     /// Restarts in place: stop signal, SIGKILL after `timeout` seconds, start.
-    pub async fn reboot_soft(&self, uuid: &str, timeout: u64) -> Result<(), Error> {
+    pub async fn reboot_soft(&self, uuid: InstanceUuid, timeout: u64) -> Result<(), Error> {
         let _ = timeout;
-        Err(Error::NotFound { uuid: uuid.into() })
+        Err(Error::NotFound { uuid })
     }
 
     /// Kills and starts. On [`Error::NotFound`] the caller may `spawn` again: an `InstanceSpec` and an image are enough.
-    pub async fn reboot_hard(&self, uuid: &str) -> Result<(), Error> {
-        Err(Error::NotFound { uuid: uuid.into() })
+    pub async fn reboot_hard(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        Err(Error::NotFound { uuid })
     }
 
     /// The power state; [`PowerState::NoState`] when there is no container.
-    pub async fn power_state(&self, uuid: &str) -> Result<PowerState, Error> {
-        Err(Error::NotFound { uuid: uuid.into() })
+    pub async fn power_state(&self, uuid: InstanceUuid) -> Result<PowerState, Error> {
+        Err(Error::NotFound { uuid })
     }
 
     /// Every container of this host's instances, by one call.
-    pub async fn instances(&self) -> Result<Vec<(String, PowerState)>, Error> {
+    pub async fn instances(&self) -> Result<Vec<(InstanceUuid, PowerState)>, Error> {
         Ok(Vec::new())
     }
 
     /// The last `tail` lines (all when None) of the console, never more than the last MiB.
-    pub async fn console_output(&self, uuid: &str, tail: Option<u64>) -> Result<String, Error> {
+    pub async fn console_output(&self, uuid: InstanceUuid, tail: Option<u64>) -> Result<String, Error> {
         let _ = tail;
-        Err(Error::NotFound { uuid: uuid.into() })
+        Err(Error::NotFound { uuid })
     }
 
     /// Events of our containers, for ever: reconnects by itself and says [`super::Event::Resync`] when it did.

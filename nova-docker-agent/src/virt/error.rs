@@ -21,7 +21,7 @@ pub enum Error {
     #[error("instance {uuid} has no container on this host")]
     NotFound {
         /// Instance uuid.
-        uuid: String,
+        uuid: common::ids::InstanceUuid,
     },
     /// dockerd does not answer.
     #[error("the Docker engine of this host does not answer")]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use common::ids::InstanceUuid;
+
 /// One instance as the hypervisor sees it. A container can be made again from this and an image alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct InstanceSpec {
     /// `Instance.uuid`
-    pub uuid: String,
+    pub uuid: InstanceUuid,
     /// `Instance.name` (`instance-0000002a`)
     pub name: String,
     /// `Instance.display_name`

@@ -1,10 +1,12 @@
 //! What happens to our containers without our doing (Nova: `virt.event.LifecycleEvent`).
 
+use common::ids::InstanceUuid;
+
 /// A container of ours changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleEvent {
     /// The instance.
-    pub uuid: String,
+    pub uuid: InstanceUuid,
     /// What happened.
     pub event: Event,
 }

@@ -1,0 +1,227 @@
+//! Which option goes into which field, with Nova's defaults.
+
+use std::net::{IpAddr, UdpSocket};
+
+use common::messaging::TransportUrl;
+
+use super::options::Options;
+use super::{Config, Credentials, Docker, Domain, EndpointFilter, Rabbit, RunningDeleted, Secret};
+
+/// Sections that may hold the service user's login, in the order in which they are tried.
+const LOGINS: [&str; 3] = ["placement", "service_user", "keystone_authtoken"];
+
+const DEFAULT: &str = "DEFAULT";
+
+/// A day: longer periods are mistakes.
+const DAY: u64 = 86_400;
+
+/// Reads every section. Wrong values are noted in `options` and replaced, so that all of them are found in one go.
+pub(super) fn read(options: &mut Options<'_>) -> Config {
+    let host = options.optional(DEFAULT, "host").unwrap_or_else(host_name);
+    let initial_cpu = options.number(DEFAULT, "initial_cpu_allocation_ratio", 4.0, 0.0..=1e6);
+    let initial_ram = options.number(DEFAULT, "initial_ram_allocation_ratio", 1.0, 0.0..=1e6);
+    let initial_disk = options.number(DEFAULT, "initial_disk_allocation_ratio", 1.0, 0.0..=1e6);
+    Config {
+        host,
+        my_ip: options.optional(DEFAULT, "my_ip").unwrap_or_else(outgoing_address),
+        transport_url: transport_url(options),
+        control_exchange: options.text(DEFAULT, "control_exchange", "nova"),
+        rpc_response_timeout: options.number(DEFAULT, "rpc_response_timeout", 60, 1..=DAY),
+        state_path: options.text(DEFAULT, "state_path", "/var/lib/nova").into(),
+        debug: options.boolean(DEFAULT, "debug", false),
+        reserved_host_memory_mb: options.number(DEFAULT, "reserved_host_memory_mb", 512, 0..=u64::MAX),
+        reserved_host_disk_mb: options.number(DEFAULT, "reserved_host_disk_mb", 0, 0..=u64::MAX),
+        reserved_host_cpus: options.number(DEFAULT, "reserved_host_cpus", 0, 0..=u64::MAX),
+        cpu_allocation_ratio: ratio(options, "cpu_allocation_ratio", initial_cpu),
+        ram_allocation_ratio: ratio(options, "ram_allocation_ratio", initial_ram),
+        disk_allocation_ratio: ratio(options, "disk_allocation_ratio", initial_disk),
+        max_concurrent_builds: options.number(DEFAULT, "max_concurrent_builds", 10, 0..=10_000),
+        shutdown_timeout: options.number(DEFAULT, "shutdown_timeout", 60, 0..=DAY),
+        report_interval: options.number(DEFAULT, "report_interval", 10, 1..=DAY),
+        update_resources_interval: update_resources_interval(options),
+        sync_power_state_interval: options.number(DEFAULT, "sync_power_state_interval", 600, -1..=86_400),
+        resume_guests_state_on_host_boot: options.boolean(DEFAULT, "resume_guests_state_on_host_boot", false),
+        running_deleted_instance_action: running_deleted(options),
+        running_deleted_instance_poll_interval: options.number(
+            DEFAULT,
+            "running_deleted_instance_poll_interval",
+            1800,
+            1..=DAY,
+        ),
+        rabbit: rabbit(options),
+        auth: login(options),
+        placement: endpoint(options, "placement"),
+        glance: glance(options),
+        neutron: endpoint(options, "neutron"),
+        docker: docker(options),
+        ignored: Vec::new(),
+    }
+}
+
+fn transport_url(options: &mut Options<'_>) -> Secret {
+    let url = options.required(DEFAULT, "transport_url", "the agent needs rabbit://user:password@host:5672/");
+    if !url.is_empty()
+        && let Err(error) = TransportUrl::parse(&url)
+    {
+        options.wrong(DEFAULT, "transport_url", &error.to_string());
+    }
+    Secret::new(url)
+}
+
+/// `<kind>_allocation_ratio`; unset and 0.0 mean the initial one. (nova-compute writes the initial ratio only when it
+/// creates an inventory, so that operators may change it by API; here the configuration decides always.)
+fn ratio(options: &mut Options<'_>, name: &'static str, initial: f64) -> f64 {
+    options.optional_number(DEFAULT, name, 0.0..=1e6).filter(|ratio| *ratio > 0.0).unwrap_or(initial)
+}
+
+/// 0 means Nova's default rate of periodic tasks, 60 s.
+fn update_resources_interval(options: &mut Options<'_>) -> u64 {
+    match options.number(DEFAULT, "update_resources_interval", 60, 0..=DAY) {
+        0 => 60,
+        seconds => seconds,
+    }
+}
+
+fn running_deleted(options: &mut Options<'_>) -> RunningDeleted {
+    let choices = [
+        ("noop", RunningDeleted::Noop),
+        ("log", RunningDeleted::Log),
+        ("shutdown", RunningDeleted::Shutdown),
+        ("reap", RunningDeleted::Reap),
+    ];
+    options.choice(DEFAULT, "running_deleted_instance_action", &choices, choices[3])
+}
+
+fn rabbit(options: &mut Options<'_>) -> Rabbit {
+    const SECTION: &str = "oslo_messaging_rabbit";
+    Rabbit {
+        amqp_durable_queues: options.boolean(SECTION, "amqp_durable_queues", false),
+        amqp_auto_delete: options.boolean(SECTION, "amqp_auto_delete", false),
+        rabbit_quorum_queue: options.boolean(SECTION, "rabbit_quorum_queue", false),
+        rabbit_transient_quorum_queue: options.boolean(SECTION, "rabbit_transient_quorum_queue", false),
+        rabbit_transient_queues_ttl: options.number(SECTION, "rabbit_transient_queues_ttl", 1800, 1..=DAY),
+        heartbeat_timeout_threshold: options.number(SECTION, "heartbeat_timeout_threshold", 60, 0..=3600),
+    }
+}
+
+/// The first section that begins a login must complete it.
+fn login(options: &mut Options<'_>) -> Credentials {
+    // Every section's options are read so that all are known; only one of them is checked.
+    let mut found: Vec<(&str, Credentials)> =
+        LOGINS.map(|section| (section, login_of(options, section))).into();
+    let begun = found.iter().position(|(_, login)| !login.auth_url.is_empty() || !login.username.is_empty());
+    let (section, login) = found.swap_remove(begun.unwrap_or(0));
+    let missing: Vec<&str> = [
+        ("auth_url", login.auth_url.is_empty()),
+        ("username", login.username.is_empty()),
+        ("password", login.password.reveal().is_empty()),
+        ("project_name", login.project_name.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(name, missing)| missing.then_some(name))
+    .collect();
+    if begun.is_none() {
+        options.problem(format!(
+            "there is no login for Keystone: set auth_url, username, password and project_name in one of [{}]",
+            LOGINS.join("], [")
+        ));
+    } else if !missing.is_empty() {
+        options.problem(format!("the login in [{section}] lacks {}", missing.join(", ")));
+    } else if !login.auth_url.starts_with("http://") && !login.auth_url.starts_with("https://") {
+        options.wrong(section, "auth_url", "it must begin with http:// or https://");
+    }
+    login
+}
+
+fn login_of(options: &mut Options<'_>, section: &'static str) -> Credentials {
+    Credentials {
+        auth_url: options.optional(section, "auth_url").unwrap_or_default(),
+        username: options.optional(section, "username").unwrap_or_default(),
+        password: Secret::new(options.optional(section, "password").unwrap_or_default()),
+        project_name: options.optional(section, "project_name").unwrap_or_default(),
+        user_domain: domain(options, section, "user_domain_id", "user_domain_name"),
+        project_domain: domain(options, section, "project_domain_id", "project_domain_name"),
+        cafile: options.optional(section, "cafile").map(Into::into),
+        insecure: options.boolean(section, "insecure", false),
+    }
+}
+
+fn domain(options: &mut Options<'_>, section: &'static str, id: &'static str, name: &'static str) -> Domain {
+    let (by_id, by_name) = (options.optional(section, id), options.optional(section, name));
+    by_id.map(Domain::Id).or(by_name.map(Domain::Name)).unwrap_or_else(|| Domain::Id("default".into()))
+}
+
+fn endpoint(options: &mut Options<'_>, section: &'static str) -> EndpointFilter {
+    let endpoint_override = options.optional(section, "endpoint_override");
+    if endpoint_override
+        .as_ref()
+        .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+    {
+        options.wrong(section, "endpoint_override", "it must begin with http:// or https://");
+    }
+    EndpointFilter {
+        region_name: options.optional(section, "region_name"),
+        valid_interfaces: options.list(section, "valid_interfaces", "internal,public"),
+        endpoint_override,
+    }
+}
+
+/// `api_servers` is glance's older way to say `endpoint_override`; one server is enough, the cloud has a balancer.
+fn glance(options: &mut Options<'_>) -> EndpointFilter {
+    let mut filter = endpoint(options, "glance");
+    let servers = options.list("glance", "api_servers", "");
+    filter.endpoint_override = filter.endpoint_override.or_else(|| servers.into_iter().next());
+    filter
+}
+
+fn docker(options: &mut Options<'_>) -> Docker {
+    const SECTION: &str = super::OWN_SECTION;
+    let docker_url = options.text(SECTION, "docker_url", "unix:///var/run/docker.sock");
+    if !docker_url.starts_with("unix:///") && !docker_url.starts_with("tcp://") {
+        options.wrong(SECTION, "docker_url", "it must begin with unix:/// or tcp://");
+    }
+    let management_address = options.text(SECTION, "management_address", "127.0.0.1");
+    if management_address.parse::<IpAddr>().is_err() {
+        options.wrong(SECTION, "management_address", &format!("{management_address} is not an IP address"));
+    }
+    Docker {
+        docker_url,
+        management_address,
+        management_port: options.number(SECTION, "management_port", 9774, 0..=u16::MAX),
+        pids_limit: options.number(SECTION, "pids_limit", 1024, 16..=4_194_304),
+        runtime: options.optional(SECTION, "runtime"),
+        log_max_size_mb: options.number(SECTION, "log_max_size_mb", 10, 1..=10_000),
+        image_max_size_gb: options.number(SECTION, "image_max_size_gb", 20, 1..=100_000),
+        service_version: service_version(options),
+    }
+}
+
+fn service_version(options: &mut Options<'_>) -> Option<u32> {
+    let text = options.text(super::OWN_SECTION, "service_version", "auto");
+    if text == "auto" {
+        return None;
+    }
+    let version = text.parse().ok().filter(|version| (66..=999).contains(version));
+    if version.is_none() {
+        options.wrong(super::OWN_SECTION, "service_version", "it is either auto or a number from 66");
+    }
+    version
+}
+
+/// The machine's name, as Nova's default of `host`.
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// The address that packets to the world would have; nothing is sent (192.0.2.1 is reserved for documentation).
+fn outgoing_address() -> String {
+    UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        })
+        .map_or_else(|_| "127.0.0.1".into(), |address| address.ip().to_string())
+}
