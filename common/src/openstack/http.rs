@@ -108,7 +108,25 @@ pub(super) async fn send(
     let worthwhile = |error: &Error| {
         repeatable && matches!(error, Error::Unreachable { source, .. } if source.is_connect())
     };
-    let response = attempt.retry(again).when(worthwhile).await?;
+    answered(method, url, attempt.retry(again).when(worthwhile).await?).await
+}
+
+/// Sends a request whose body cannot be sent twice.
+///
+/// # Errors
+/// As [`send`].
+pub(super) async fn send_once(
+    method: &Method,
+    url: &str,
+    request: RequestBuilder,
+) -> Result<Response, Error> {
+    let unreachable =
+        |source: reqwest::Error| Error::Unreachable { method: method.clone(), url: url.to_owned(), source };
+    answered(method, url, request.send().await.map_err(unreachable)?).await
+}
+
+/// The answer, or the service's refusal as an error.
+async fn answered(method: &Method, url: &str, response: Response) -> Result<Response, Error> {
     if response.status().is_success() {
         return Ok(response);
     }

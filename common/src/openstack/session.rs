@@ -198,12 +198,32 @@ impl Service {
         http::json(request.method.clone(), response).await
     }
 
-    async fn send_with(&self, login: &Login, request: &Request<'_>) -> Result<Response, Error> {
+    /// Sends `body` as it comes, as `application/octet-stream`. Nothing is repeated: the body is gone after one try.
+    ///
+    /// # Errors
+    /// As [`Service::send`].
+    pub async fn upload(&self, method: Method, path: &str, body: reqwest::Body) -> Result<Response, Error> {
+        let login = self.session.current().await?;
+        let url = self.url(&login, path)?;
+        let builder = self.session.shared.client.request(method.clone(), &url);
+        let builder = builder
+            .header("X-Auth-Token", login.token.reveal())
+            .header("Content-Type", "application/octet-stream")
+            .body(body);
+        http::send_once(&method, &url, builder).await
+    }
+
+    /// The address of a path below this service's endpoint.
+    fn url(&self, login: &Login, path: &str) -> Result<String, Error> {
         let endpoint = match &self.filter.endpoint_override {
             Some(url) => url.as_str(),
             None => login.catalogue.endpoint(self.service_type, &self.filter)?,
         };
-        let url = format!("{}{}", endpoint.trim_end_matches('/'), request.path);
+        Ok(format!("{}{path}", endpoint.trim_end_matches('/')))
+    }
+
+    async fn send_with(&self, login: &Login, request: &Request<'_>) -> Result<Response, Error> {
+        let url = self.url(login, request.path)?;
         let mut builder = self.session.shared.client.request(request.method.clone(), &url);
         builder = match request.user_token {
             Some(user) => {
