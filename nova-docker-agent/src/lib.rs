@@ -5,4 +5,6 @@ pub mod http;
 pub mod image;
 pub mod metrics;
 pub mod resources;
+#[cfg(test)]
+mod test_support;
 pub mod virt;

@@ -8,6 +8,8 @@ use futures_util::{Stream, StreamExt};
 
 use super::{Engine, Error};
 
+const NANOSECONDS: i64 = 1_000_000_000;
+
 /// Something happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerEvent {
@@ -32,7 +34,8 @@ impl Engine {
             ("type".to_owned(), vec!["container".to_owned()]),
             ("label".to_owned(), vec![label.to_owned()]),
         ]);
-        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        let since = format!("{}.{:09}", since.div_euclid(NANOSECONDS), since.rem_euclid(NANOSECONDS));
+        let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
         // Boxed because bollard's stream borrows the client, which moves into the closure.
         let events = self.docker().events(Some(options)).boxed();
         events.map(move |event| event.map(ContainerEvent::from_message).map_err(|e| engine.error(e)))

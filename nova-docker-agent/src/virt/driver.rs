@@ -1,79 +1,178 @@
 //! Creates, starts, stops and removes the containers of instances.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::docker::Engine;
+use common::docker::{self, Container, ContainerSpec, ContainerStatus, Engine, LogLines};
 use common::ids::InstanceUuid;
 use futures_util::stream::Stream;
 
-use super::{Error, InstanceSpec, LifecycleEvent, PowerState};
+use super::error::{self, Error};
+use super::spec::{self, HOST_LABEL, UUID_LABEL, container_name};
+use super::{InstanceSpec, LifecycleEvent, PowerState, lifecycle};
 use crate::config::Config;
 use crate::image::ImageHandle;
 
-/// The hypervisor. Cheap to clone; holds no state, so an agent that restarts knows what it knew.
+/// As much of a console as Nova's libvirt driver returns (`MAX_CONSOLE_BYTES`).
+const MAX_CONSOLE_BYTES: usize = 100 * 1024;
+
+/// Exit code of a process that the kernel killed.
+const KILLED: i64 = 137;
+
+/// The hypervisor. Cheap to clone. All that it knows of instances is in Docker, so an agent that restarts loses nothing.
 #[derive(Debug, Clone)]
 pub struct Driver {
     engine: Engine,
     config: Arc<Config>,
+    /// Cleared when Docker first refuses to limit a root disk: the storage driver tells only by refusing.
+    disk_quota: Arc<AtomicBool>,
 }
 
 impl Driver {
     /// A driver on `engine`.
     pub fn new(engine: Engine, config: Arc<Config>) -> Self {
-        Self { engine, config }
+        Self { engine, config, disk_quota: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Creates and starts the container of `instance` from `image`: two calls to dockerd. Removes it if it does not start.
+    ///
+    /// # Errors
+    /// [`Error::ImageGone`] when the image has to be brought to Docker again; see also the other variants.
     pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
-        let _ = (instance, image, &self.engine, &self.config);
-        Err(Error::NotFound { uuid: instance.uuid })
+        let disk_quota = self.disk_quota.load(Ordering::Relaxed);
+        let mut spec = spec::container(instance, image, &self.config, disk_quota)?;
+        if let Err(refused) = self.engine.create_container(&spec).await {
+            self.create_again(&mut spec, refused)
+                .await
+                .map_err(|e| error::of_spawn("create the container", &instance.image_id, e))?;
+        }
+        if let Err(refused) = self.engine.start_container(&spec.name).await {
+            if let Err(error) = self.engine.remove_container(&spec.name).await {
+                tracing::warn!(instance_uuid = %instance.uuid, error = %error, "a container that did not start stays");
+            }
+            return Err(error::of_spawn("start the container", &instance.image_id, refused));
+        }
+        Ok(())
+    }
+
+    /// Creates after a refusal that can be dealt with: no disk quotas here, or a leftover of an earlier build.
+    async fn create_again(
+        &self,
+        spec: &mut ContainerSpec,
+        refused: docker::Error,
+    ) -> Result<(), docker::Error> {
+        if error::is_no_disk_quota(&refused) {
+            if self.disk_quota.swap(false, Ordering::Relaxed) {
+                tracing::warn!(reason = %refused, "Docker cannot limit root disks here: root_gb is not enforced");
+            }
+            spec.storage_opt.clear();
+        } else if matches!(refused, docker::Error::Conflict(_)) {
+            tracing::warn!(container = spec.name, "replaces the container that an earlier build has left");
+            self.engine.remove_container(&spec.name).await?;
+        } else {
+            return Err(refused);
+        }
+        self.engine.create_container(spec).await.map(drop)
     }
 
     /// Removes the container whatever its state; an absent container is fine.
+    ///
+    /// # Errors
+    /// When dockerd does not answer or cannot remove it.
     pub async fn destroy(&self, uuid: InstanceUuid) -> Result<(), Error> {
-        Err(Error::NotFound { uuid })
+        let removed = self.engine.remove_container(&container_name(uuid)).await;
+        removed.map(drop).map_err(|e| error::of_container("remove the container", uuid, e))
     }
 
     /// Stops the container: its stop signal first, SIGKILL after `timeout` seconds. A stopped container is fine.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no container.
     pub async fn power_off(&self, uuid: InstanceUuid, timeout: u64) -> Result<(), Error> {
-        let _ = timeout;
-        Err(Error::NotFound { uuid })
+        let stopped = self.engine.stop_container(&container_name(uuid), timeout).await;
+        stopped.map_err(|e| error::of_container("stop the container", uuid, e))
     }
 
     /// Starts the container. A running container is fine.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no container.
     pub async fn power_on(&self, uuid: InstanceUuid) -> Result<(), Error> {
-        Err(Error::NotFound { uuid })
+        let started = self.engine.start_container(&container_name(uuid)).await;
+        started.map_err(|e| error::of_container("start the container", uuid, e))
     }
 
     /// Restarts in place: stop signal, SIGKILL after `timeout` seconds, start.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no container.
     pub async fn reboot_soft(&self, uuid: InstanceUuid, timeout: u64) -> Result<(), Error> {
-        let _ = timeout;
-        Err(Error::NotFound { uuid })
+        let restarted = self.engine.restart_container(&container_name(uuid), timeout).await;
+        restarted.map_err(|e| error::of_container("restart the container", uuid, e))
     }
 
-    /// Kills and starts. On [`Error::NotFound`] the caller may `spawn` again: an `InstanceSpec` and an image are enough.
+    /// Kills and starts.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no container; the caller may then `spawn` again, for an `InstanceSpec` and an
+    /// image are all that it takes.
     pub async fn reboot_hard(&self, uuid: InstanceUuid) -> Result<(), Error> {
-        Err(Error::NotFound { uuid })
+        self.reboot_soft(uuid, 0).await
     }
 
     /// The power state; [`PowerState::NoState`] when there is no container.
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
     pub async fn power_state(&self, uuid: InstanceUuid) -> Result<PowerState, Error> {
-        Err(Error::NotFound { uuid })
+        match self.engine.inspect_container(&container_name(uuid)).await {
+            Ok(found) => Ok(PowerState::of(found.status, found.oom_killed)),
+            Err(error) if error.is_not_found() => Ok(PowerState::NoState),
+            Err(error) => Err(error::of_container("look at the container", uuid, error)),
+        }
     }
 
-    /// Every container of this host's instances, by one call.
+    /// Every container of this host's instances, by one call (and one more for each that was killed).
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
     pub async fn instances(&self) -> Result<Vec<(InstanceUuid, PowerState)>, Error> {
-        Ok(Vec::new())
+        let labels = [UUID_LABEL.to_owned(), format!("{HOST_LABEL}={}", self.config.host)];
+        let found = self.engine.list_containers(&labels).await;
+        let found = found.map_err(|e| error::general("list the containers", e))?;
+        let mut instances = Vec::with_capacity(found.len());
+        for container in found {
+            // A label that is no uuid is not of our making.
+            let Some(uuid) = container.labels.get(UUID_LABEL).and_then(|uuid| uuid.parse().ok()) else {
+                continue;
+            };
+            instances.push((uuid, self.listed_state(uuid, &container).await?));
+        }
+        Ok(instances)
     }
 
-    /// The last `tail` lines (all when None) of the console, never more than the last MiB.
+    /// A list does not tell who killed a process: the kernel for want of memory, or somebody by intent.
+    async fn listed_state(&self, uuid: InstanceUuid, container: &Container) -> Result<PowerState, Error> {
+        if container.status == ContainerStatus::Exited && container.exit_code == KILLED {
+            self.power_state(uuid).await
+        } else {
+            Ok(PowerState::of(container.status, false))
+        }
+    }
+
+    /// The last `tail` lines (all when None) of what the instance wrote, never more than Nova returns (100 KiB).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no container.
     pub async fn console_output(&self, uuid: InstanceUuid, tail: Option<u64>) -> Result<String, Error> {
-        let _ = tail;
-        Err(Error::NotFound { uuid })
+        let lines = tail.map_or(LogLines::All, LogLines::Last);
+        let logs = self.engine.container_logs(&container_name(uuid), lines, MAX_CONSOLE_BYTES).await;
+        let bytes = logs.map_err(|e| error::of_container("read the console", uuid, e))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Events of our containers, for ever: reconnects by itself and says [`super::Event::Resync`] when it did.
-    pub fn lifecycle(&self) -> impl Stream<Item = LifecycleEvent> + Send + 'static + use<> {
-        futures_util::stream::empty()
+    /// Events of this host's containers, for ever: reconnects by itself and says [`LifecycleEvent::Resync`] when it did.
+    pub fn lifecycle(&self) -> impl Stream<Item = LifecycleEvent> + Send + use<> {
+        lifecycle::events(self.engine.clone(), format!("{HOST_LABEL}={}", self.config.host))
     }
 }

@@ -1,14 +1,17 @@
 //! Nova's instances as Docker containers (Nova: `nova.virt.driver`).
 //!
-//! `spec.rs` decides what a container looks like (pure), `driver.rs` does it, `host.rs` looks at the machine,
-//! `lifecycle.rs` hears what happens to containers without us.
+//! `spec.rs` decides what a container looks like and `error.rs` what dockerd's words mean (both pure), `driver.rs` does
+//! it, `host.rs` looks at the machine, `lifecycle.rs` hears what happens to containers without us.
 
+mod command_line;
+mod cpu;
 mod driver;
 mod error;
 mod host;
 mod instance_spec;
 mod lifecycle;
 mod power_state;
+mod spec;
 
 pub use driver::Driver;
 pub use error::Error;
@@ -16,3 +19,4 @@ pub use host::{HostFacts, facts};
 pub use instance_spec::InstanceSpec;
 pub use lifecycle::{Event, LifecycleEvent};
 pub use power_state::PowerState;
+pub use spec::container_name;

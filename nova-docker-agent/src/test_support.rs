@@ -1,0 +1,41 @@
+//! What unit tests of several modules share.
+
+use common::ids::InstanceUuid;
+
+use crate::config::Config;
+use crate::virt::InstanceSpec;
+
+/// A configuration with every default and fixed names.
+pub(crate) fn config() -> Config {
+    let directory = std::env::temp_dir().join(format!("nova-docker-agent-unit-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("agent.conf");
+    let text = "[DEFAULT]\nhost = host1\nmy_ip = 127.0.0.1\ntransport_url = rabbit://h/\n\
+                [placement]\nauth_url = http://k\nusername = u\npassword = p\nproject_name = service\n";
+    std::fs::write(&path, text).unwrap();
+    Config::load(&[path]).unwrap()
+}
+
+/// A small instance.
+pub(crate) fn instance() -> InstanceSpec {
+    InstanceSpec {
+        uuid: uuid(),
+        name: "instance-00000001".into(),
+        display_name: "my server".into(),
+        hostname: "my-server".into(),
+        project_id: "project".into(),
+        user_id: "user".into(),
+        image_id: "glance-id".into(),
+        vcpus: 1,
+        memory_mb: 64,
+        root_gb: 1,
+        extra_specs: [].into(),
+        metadata: [].into(),
+        image_properties: [].into(),
+    }
+}
+
+/// Its uuid.
+pub(crate) fn uuid() -> InstanceUuid {
+    "2d206834-23ab-4b5d-a236-4608f438a9e2".parse().unwrap()
+}
