@@ -24,10 +24,13 @@ pub struct ContainerEvent {
 }
 
 impl Engine {
-    /// Events of containers that carry `label` (`key` or `key=value`), from now on, until the connection breaks.
+    /// Events of containers that carry `label` (`key` or `key=value`), until the connection breaks.
+    ///
+    /// `since`: nanoseconds since the epoch; dockerd repeats what happened from then on, as far as it remembers.
     pub fn container_events(
         &self,
         label: &str,
+        since: i64,
     ) -> impl Stream<Item = Result<ContainerEvent, Error>> + Send + use<> {
         let engine = self.clone();
         let filters = HashMap::from([
