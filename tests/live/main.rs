@@ -9,6 +9,7 @@ mod images;
 mod platform;
 mod refusals;
 mod servers;
+mod small_platform;
 
 use std::sync::LazyLock;
 
