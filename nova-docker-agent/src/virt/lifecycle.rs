@@ -43,8 +43,14 @@ pub enum Event {
 
 /// Events of containers that carry `label`. Never ends.
 pub(super) fn events(engine: Engine, label: String) -> impl Stream<Item = LifecycleEvent> + Send {
-    let listener =
-        Listener { engine, label, connection: None, waits: Box::new(retry::connect()), lost: false };
+    let listener = Listener {
+        engine,
+        label,
+        since: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0),
+        connection: None,
+        waits: Box::new(retry::connect()),
+        lost: false,
+    };
     stream::unfold(listener, |mut listener| async move {
         let event = listener.next().await;
         Some((event, listener))
