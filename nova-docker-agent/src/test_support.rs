@@ -3,7 +3,7 @@
 use common::ids::InstanceUuid;
 
 use crate::config::Config;
-use crate::virt::InstanceSpec;
+use crate::virt::{HostFacts, InstanceSpec};
 
 /// A configuration with every default and fixed names.
 pub(crate) fn config() -> Config {
@@ -38,4 +38,22 @@ pub(crate) fn instance() -> InstanceSpec {
 /// Its uuid.
 pub(crate) fn uuid() -> InstanceUuid {
     "2d206834-23ab-4b5d-a236-4608f438a9e2".parse().unwrap()
+}
+
+/// A small host.
+pub(crate) fn host_facts() -> HostFacts {
+    HostFacts {
+        vcpus: 2,
+        memory_mb: 4096,
+        memory_mb_used: 1024,
+        local_gb: 100,
+        local_gb_used: 40,
+        disk_available_least: 55,
+        hypervisor_type: "docker",
+        hypervisor_version: 20_010_024,
+        hypervisor_hostname: "host1".into(),
+        cpu_info: "{}".into(),
+        arch: "x86_64".into(),
+        docker_version: "20.10.24".into(),
+    }
 }

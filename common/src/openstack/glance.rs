@@ -89,6 +89,20 @@ impl Glance {
         let response = self.service.send(&get(&format!("/v2/images/{id}/file"), behalf)).await?;
         Ok(response.bytes_stream().map_err(io::Error::other))
     }
+
+    /// Deletes an image: one that nova-api made for a snapshot that cannot be taken.
+    ///
+    /// # Errors
+    /// As [`Glance::show`].
+    pub async fn delete(&self, id: &str, behalf: OnBehalf<'_>) -> Result<(), Error> {
+        let path = format!("/v2/images/{id}");
+        let request = Request {
+            user_token: behalf.user_token,
+            request_id: behalf.request_id,
+            ..Request::new(Method::DELETE, &path)
+        };
+        self.service.send(&request).await.map(drop)
+    }
 }
 
 fn get<'a>(path: &'a str, behalf: OnBehalf<'a>) -> Request<'a> {

@@ -161,6 +161,35 @@ impl Placement {
         absent_is_none(self.service.send(&request).await).map(drop)
     }
 
+    /// Gives what one consumer holds to another, in the place of what that one holds; nothing to give is fine (Nova:
+    /// `move_allocations`).
+    pub async fn move_allocations(&self, from: &str, to: &str) -> Result<(), Error> {
+        let held = |consumer: &str| format!("/allocations/{consumer}");
+        let source: serde_json::Value = self.service.json(&get(&held(from))).await?;
+        let target: serde_json::Value = self.service.json(&get(&held(to))).await?;
+        let empty = serde_json::json!({});
+        let given = source.get("allocations").unwrap_or(&empty);
+        if given.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Ok(());
+        }
+        let entry = |owner: &serde_json::Value, allocations: &serde_json::Value| {
+            let mut entry = serde_json::json!({
+                "allocations": allocations,
+                "project_id": owner.get("project_id").or(source.get("project_id")),
+                "user_id": owner.get("user_id").or(source.get("user_id")),
+                "consumer_generation": owner.get("consumer_generation"),
+            });
+            // Placement knows the type of a consumer since 1.38 and then demands it.
+            if let Some(kind) = source.get("consumer_type") {
+                entry["consumer_type"] = owner.get("consumer_type").unwrap_or(kind).clone();
+            }
+            entry
+        };
+        let body = serde_json::json!({ from: entry(&source, &empty), to: entry(&target, given) });
+        let request = Request::new(Method::POST, "/allocations").microversion(MICROVERSION).json(body);
+        self.service.send(&request).await.map(drop)
+    }
+
     async fn put_generation(&self, path: &str, body: serde_json::Value) -> Result<u64, Error> {
         #[derive(Deserialize)]
         struct Body {

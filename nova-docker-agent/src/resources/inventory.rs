@@ -1,40 +1,109 @@
 //! Host facts and options become inventories and traits; pure (Nova: `update_provider_tree`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+pub use common::openstack::placement::{Inventories, Inventory};
 
 use super::HostFacts;
 use crate::config::Config;
 
-/// One resource class of a provider, as placement writes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Inventory {
-    /// What there is.
-    pub total: u64,
-    /// Kept from instances.
-    pub reserved: u64,
-    /// Smallest amount of one allocation.
-    pub min_unit: u64,
-    /// Largest amount of one allocation.
-    pub max_unit: u64,
-    /// Amounts are multiples of this.
-    pub step_size: u64,
-    /// How often the total may be given out.
-    pub allocation_ratio: f64,
-}
-
-/// Inventories by resource class.
-pub type Inventories = BTreeMap<String, Inventory>;
+/// Trait of a provider whose compute service is disabled: the scheduler passes it over.
+pub const STATUS_DISABLED: &str = "COMPUTE_STATUS_DISABLED";
 
 /// VCPU, MEMORY_MB and DISK_GB of this host.
+///
+/// A class of which nothing is left after the reservation is not offered, for placement refuses `reserved` > `total`.
 pub fn plan(facts: &HostFacts, config: &Config) -> Inventories {
-    let _ = (facts, config);
-    Inventories::new()
+    let reserved_gb = config.reserved_host_disk_mb.div_ceil(1024);
+    [
+        ("VCPU", facts.vcpus, config.reserved_host_cpus, config.cpu_allocation_ratio),
+        ("MEMORY_MB", facts.memory_mb, config.reserved_host_memory_mb, config.ram_allocation_ratio),
+        ("DISK_GB", facts.local_gb, reserved_gb, config.disk_allocation_ratio),
+    ]
+    .into_iter()
+    .filter(|(_, total, reserved, _)| reserved < total)
+    .map(|(class, total, reserved, allocation_ratio)| {
+        let inventory =
+            Inventory { total, reserved, min_unit: 1, max_unit: total, step_size: 1, allocation_ratio };
+        (class.to_owned(), inventory)
+    })
+    .collect()
 }
 
-/// The traits of this host's provider. `disabled`: the service is disabled, so COMPUTE_STATUS_DISABLED is among them.
+/// The traits of this host's provider. `disabled`: the compute service is disabled.
+///
+/// OWNER_NOVA and COMPUTE_NODE are what the scheduler asks for; COMPUTE_IMAGE_TYPE_RAW is asked for with
+/// `[scheduler] query_placement_for_image_type_support`, for our images have `disk_format` raw.
 pub fn traits(facts: &HostFacts, disabled: bool) -> BTreeSet<String> {
-    let _ = (facts, disabled);
-    BTreeSet::new()
+    let arch = match facts.arch.as_str() {
+        "x86_64" => Some("HW_ARCH_X86_64"),
+        "aarch64" => Some("HW_ARCH_AARCH64"),
+        _ => None,
+    };
+    ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW"]
+        .into_iter()
+        .chain(arch)
+        .chain(disabled.then_some(STATUS_DISABLED))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The traits that the provider shall have: `wanted`, and of `present` what is not the agent's to give.
+///
+/// Operators and other services put traits on providers, too (CUSTOM_…, HW_…); those of compute drivers are ours.
+pub(super) fn merge_traits(present: &BTreeSet<String>, wanted: &BTreeSet<String>) -> BTreeSet<String> {
+    let theirs = present.iter().filter(|name| !name.starts_with("COMPUTE_") && *name != "OWNER_NOVA");
+    wanted.iter().chain(theirs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support;
+
+    #[test]
+    fn the_host_is_offered_less_what_is_reserved() {
+        let mut config = test_support::config();
+        config.reserved_host_disk_mb = 1500;
+        let plan = plan(&test_support::host_facts(), &config);
+        let inventory = |total, reserved, allocation_ratio| Inventory {
+            total,
+            reserved,
+            min_unit: 1,
+            max_unit: total,
+            step_size: 1,
+            allocation_ratio,
+        };
+        assert_eq!(plan["VCPU"], inventory(2, 0, 4.0));
+        assert_eq!(plan["MEMORY_MB"], inventory(4096, 512, 1.0));
+        assert_eq!(plan["DISK_GB"], inventory(100, 2, 1.0));
+    }
+
+    #[test]
+    fn a_class_that_is_all_reserved_is_not_offered() {
+        let mut config = test_support::config();
+        config.reserved_host_memory_mb = 4096;
+        assert!(!plan(&test_support::host_facts(), &config).contains_key("MEMORY_MB"));
+    }
+
+    #[test]
+    fn the_traits_that_the_scheduler_needs_are_there() {
+        let traits = traits(&test_support::host_facts(), false);
+        assert!(
+            traits.contains("OWNER_NOVA")
+                && traits.contains("COMPUTE_NODE")
+                && traits.contains("HW_ARCH_X86_64")
+        );
+        assert!(!traits.contains(STATUS_DISABLED));
+        assert!(super::traits(&test_support::host_facts(), true).contains(STATUS_DISABLED));
+    }
+
+    #[test]
+    fn traits_of_others_stay() {
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        let present =
+            set(&["CUSTOM_RACK_7", "COMPUTE_STATUS_DISABLED", "COMPUTE_ACCELERATORS", "OWNER_NOVA"]);
+        let wanted = set(&["COMPUTE_NODE", "OWNER_NOVA"]);
+        assert_eq!(merge_traits(&present, &wanted), set(&["COMPUTE_NODE", "CUSTOM_RACK_7", "OWNER_NOVA"]));
+    }
 }
