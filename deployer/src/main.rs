@@ -1,2 +1,49 @@
 //! `octopenstack`: builds and runs an OpenStack control plane in Docker containers.
-fn main() {}
+//!
+//! ```text
+//! cli (words) ─► settings (files, flags) ─► commands/<verb> ─► plan (pure: what is missing?) ─► apply (order, gates)
+//!                                                                                              ├─ engine     Docker, folders
+//!                                                                                              ├─ images     Dockerfiles
+//!                                                                                              ├─ render     templates
+//!                                                                                              └─ bootstrap  MariaDB, Keystone
+//! ```
+
+mod apply;
+mod bootstrap;
+mod cli;
+mod commands;
+mod engine;
+mod exit;
+mod health;
+mod images;
+mod lock;
+mod plan;
+mod printer;
+mod render;
+mod rest;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    common::tls::install();
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()),
+    };
+    let code = match runtime.block_on(commands::run(cli)) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    };
+    // A thread may still be reading standard input; nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+/// An error with its causes on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    common::error_chain::Chain(error).to_string()
+}

@@ -1,0 +1,133 @@
+//! The command line: clap's structs and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds and runs an OpenStack control plane in Docker containers.
+#[derive(Debug, Parser)]
+#[command(name = "octopenstack", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Folder with services.yaml, configuration.yaml and dockerfiles/ [default: the launcher's folder]
+    #[arg(long, global = true, value_name = "DIR", env = "OCTOPENSTACK_ROOT", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Another configuration.yaml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) configuration: Option<PathBuf>,
+    /// Work on this project instead of configuration.yaml's
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Set one value of configuration.yaml, e.g. --set services.nova-api.workers=2
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Include services of this profile
+    #[arg(long = "profile", global = true, value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
+    /// Answer every question with yes
+    #[arg(long, short = 'y', global = true)]
+    pub(crate) yes: bool,
+    /// Say nothing but errors
+    #[arg(long, short = 'q', global = true)]
+    pub(crate) quiet: bool,
+    /// State of the platforms: secrets and rendered files
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/octopenstack", hide = true)]
+    pub(crate) state_dir: PathBuf,
+    /// Logs of the services
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/log/octopenstack", hide = true)]
+    pub(crate) log_dir: PathBuf,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the images that changed
+    Build {
+        /// Only these images, and those they sit on
+        images: Vec<String>,
+        /// Build again even when nothing changed
+        #[arg(long)]
+        no_cache: bool,
+    },
+    /// Create and start what is missing or changed, in the order of dependencies
+    Run(Converge),
+    /// Make databases, users, jobs and Keystone's catalogue again on the running platform
+    Init,
+    /// Build, run and init: from nothing to a working cloud
+    Up(Converge),
+    /// Stop the services, dependants first
+    Stop(Selection),
+    /// Start stopped services and wait until they are ready
+    Start(Selection),
+    /// Remove the platform: containers, jobs, network, rendered files; volumes after asking
+    Rm {
+        /// Keep volumes, secrets and logs without asking
+        #[arg(long, conflicts_with = "yes")]
+        keep_volumes: bool,
+        /// Remove the images too
+        #[arg(long)]
+        images: bool,
+    },
+    /// Show every service with its state
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the services' logs
+    Logs {
+        #[command(flatten)]
+        selection: Selection,
+        /// Go on with new lines
+        #[arg(long, short)]
+        follow: bool,
+        /// Lines per service from the end, or `all`
+        #[arg(long, default_value = "100", value_name = "N")]
+        tail: String,
+    },
+    /// Print the administrator's credentials as shell variables
+    Openrc,
+    /// Run the OpenStack client as administrator
+    #[command(alias = "os", disable_help_flag = true)]
+    Openstack {
+        /// Arguments of the client
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check services.yaml, configuration.yaml and every template
+    Validate,
+    /// Write every rendered file into a folder, with placeholders for secrets
+    Render {
+        /// The folder, made when absent
+        #[arg(default_value = "rendered")]
+        dir: PathBuf,
+    },
+    /// Bring the platform up and boot the first instance
+    Demo,
+}
+
+/// Services a verb works on.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+}
+
+/// What `run` and `up` converge.
+#[derive(Debug, Args)]
+pub(crate) struct Converge {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Show what would be done and stop
+    #[arg(long)]
+    pub(crate) plan: bool,
+}

@@ -1,0 +1,53 @@
+//! One file per verb. A command reads settings, takes the lock when it changes something, acts, and says what it did.
+
+mod build;
+mod demo;
+mod init;
+mod logs;
+mod openrc;
+mod openstack;
+mod render;
+mod rm;
+mod run;
+mod start;
+mod status;
+mod stop;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::lock::{self, Lock};
+use crate::settings::Settings;
+
+/// Carries out what the command line says.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    let settings = Settings::resolve(cli.global)?;
+    match cli.command {
+        Command::Build { images, no_cache } => build::run(&settings, &images, no_cache).await?,
+        Command::Run(converge) => run::run(&settings, &converge).await?,
+        Command::Init => init::run(&settings).await?,
+        Command::Up(converge) => up::run(&settings, &converge).await?,
+        Command::Stop(selection) => stop::run(&settings, &selection.services).await?,
+        Command::Start(selection) => start::run(&settings, &selection.services).await?,
+        Command::Rm { keep_volumes, images } => rm::run(&settings, keep_volumes, images).await?,
+        Command::Status { json } => status::run(&settings, json).await?,
+        Command::Logs { selection, follow, tail } => {
+            logs::run(&settings, &selection.services, follow, &tail).await?
+        }
+        Command::Openrc => openrc::run(&settings)?,
+        Command::Openstack { arguments } => return openstack::run(&settings, arguments).await,
+        Command::Validate => validate::run(&settings)?,
+        Command::Render { dir } => render::run(&settings, &dir)?,
+        Command::Demo => demo::run(&settings).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The project's lock, held until the command ends.
+fn lock(settings: &Settings, verb: &str) -> Result<Lock, lock::Error> {
+    lock::take(&settings.paths.state.join("lock"), &format!("project {}", settings.project()), verb)
+}

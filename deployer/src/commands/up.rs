@@ -1,0 +1,43 @@
+//! `up`: build, run and init. From nothing to a working cloud; the second time there is nothing to do.
+
+use anyhow::Result;
+
+use crate::apply::{Apply, Mode};
+use crate::cli::Converge;
+use crate::engine::Docker;
+use crate::exit::Many;
+use crate::plan::platform::Platform;
+use crate::settings::Settings;
+
+pub(super) async fn run(settings: &Settings, converge: &Converge) -> Result<()> {
+    let docker = Docker::connect().await?;
+    if converge.plan {
+        return super::run::plan(settings, docker, converge).await;
+    }
+    let _lock = super::lock(settings, "up")?;
+    let done = up(settings, &docker, &converge.selection.services).await?;
+    super::run::report(settings, done);
+    Ok(())
+}
+
+/// The whole way up; the caller holds the lock. Returns the number of things done.
+pub(super) async fn up(settings: &Settings, docker: &Docker, services: &[String]) -> Result<usize> {
+    // Templates are rendered before the minutes of a build are spent.
+    super::validate::templates(settings)?;
+    let apply = Apply::new(settings, docker.clone())?;
+    apply.preflight(services).await?;
+    let images = images(&apply.platform, services);
+    let built = super::build::build(settings, docker, &images, false).await?;
+    let mode = Mode { everything: services.is_empty(), again: false };
+    let done = apply.converge(services, mode).await.map_err(Many::new)?;
+    Ok(built + done)
+}
+
+/// Images to build: all for the whole platform (the demo's too), else those of the services.
+fn images(platform: &Platform, services: &[String]) -> Vec<String> {
+    if services.is_empty() {
+        return Vec::new();
+    }
+    let names = crate::plan::order::with_dependencies(&platform.services, services);
+    names.iter().map(|name| platform.services[name].image.value.clone()).collect()
+}

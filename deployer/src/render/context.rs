@@ -1,0 +1,117 @@
+//! What templates can use. The list stands in README's section on templates; a name not in it is an error, not an empty string.
+
+use std::collections::BTreeMap;
+
+use common::config::{Config, Network, Service};
+use serde_json::{Map, Value, json};
+use tera::Context;
+
+use crate::bootstrap::secrets::Secrets;
+use crate::plan::platform::{self, Platform};
+
+/// For configuration files: everything, secrets too.
+pub(crate) fn service_context(
+    platform: &Platform,
+    secrets: &Secrets,
+    name: &str,
+    service: &Service,
+) -> Context {
+    let mut context = public_context(platform, name, service);
+    let known: Map<String, Value> =
+        secrets.iter().map(|(name, secret)| (name.to_owned(), json!(secret.reveal()))).collect();
+    context.insert("secrets", &known);
+    if let Some(host) =
+        platform.database.as_ref().and_then(|database| platform.address(database, service.network))
+    {
+        context.insert("db", &databases(platform, secrets, &host));
+    }
+    let broker = platform.broker.as_ref().and_then(|broker| platform.address(broker, service.network));
+    if let (Some(host), Some(password)) = (broker, secrets.get(platform::BROKER_SECRET)) {
+        let url = format!("rabbit://{}:{}@{host}:5672/", platform::BROKER_USER, password.reveal());
+        context.insert("transport_url", &url);
+    }
+    context
+}
+
+/// For commands and environments, which `docker inspect` shows: everything but secrets.
+pub(crate) fn public_context(platform: &Platform, name: &str, service: &Service) -> Context {
+    let configuration = &platform.config.configuration;
+    let from = service.network;
+    let mut context = Context::new();
+    context.insert("project", platform.project());
+    context.insert("release", platform.release());
+    context.insert("region", &configuration.region);
+    context.insert("api_address", &*configuration.api_address);
+    context.insert("subnet", &*configuration.subnet);
+    context.insert("bind", if from == Network::Host { "127.0.0.1" } else { "0.0.0.0" });
+    context.insert("workers", &platform.workers(name));
+    context.insert("admin", &configuration.admin);
+    context.insert("config", configuration);
+    context.insert("service", &described(name, service));
+    context.insert("addresses", &addresses(platform, from));
+    context.insert("endpoints", &endpoints(platform));
+    context.insert("apis", &apis(platform));
+    if let Some(servers) = platform.memcached(from) {
+        context.insert("memcached_servers", &servers);
+    }
+    context
+}
+
+/// For Dockerfiles. Images are shared by all projects of a host: nothing of a project belongs in here.
+pub(crate) fn image_context(config: &Config, name: &str, from: &str) -> Context {
+    let mut context = Context::new();
+    context.insert("image", name);
+    context.insert("from", from);
+    context.insert("release", config.configuration.release.as_str());
+    context.insert(
+        "mirror",
+        config.configuration.images.base.mirror.as_deref().unwrap_or(crate::images::MIRROR),
+    );
+    context
+}
+
+fn described(name: &str, service: &Service) -> Value {
+    let api = service.api.as_ref().map(|api| json!({ "port": api.port.value, "check": api.check }));
+    json!({ "name": name, "user": service.user.value, "api": api.unwrap_or_else(|| json!({})) })
+}
+
+/// SQLAlchemy URLs by database.
+fn databases(platform: &Platform, secrets: &Secrets, host: &str) -> BTreeMap<String, String> {
+    let mut urls = BTreeMap::new();
+    for (name, service) in &platform.services {
+        let user = Platform::database_user(name, service);
+        let Some(password) = secrets.get(&platform::database_secret(&user)) else { continue };
+        for database in &service.needs.databases {
+            let url =
+                format!("mysql+pymysql://{user}:{}@{host}/{database}?charset=utf8mb3", password.reveal());
+            urls.insert(database.value.clone(), url);
+        }
+    }
+    urls
+}
+
+/// Addresses of the services by their names, with underscores for dashes as Tera wants them.
+fn addresses(platform: &Platform, from: Network) -> BTreeMap<String, String> {
+    let reachable = |name: &String| Some((name.replace('-', "_"), platform.address(name, from)?));
+    platform.names.iter().filter_map(reachable).collect()
+}
+
+/// URLs of the APIs by their catalogue type, with underscores for dashes.
+fn endpoints(platform: &Platform) -> BTreeMap<String, Value> {
+    let mut endpoints = BTreeMap::new();
+    for (_, api) in platform.apis() {
+        let Some(catalogue) = &api.catalogue else { continue };
+        let (internal, public) = (platform.internal_url(api), platform.public_url(api));
+        let urls = json!({
+            "internal": format!("{internal}{}", catalogue.path),
+            "public": format!("{public}{}", catalogue.path),
+        });
+        endpoints.insert(catalogue.kind.replace('-', "_"), urls);
+    }
+    endpoints
+}
+
+fn apis(platform: &Platform) -> Vec<Value> {
+    let described = |(name, api): (&str, &common::config::Api)| json!({ "name": name, "port": api.port.value, "check": api.check.as_deref().unwrap_or("/") });
+    platform.apis().map(described).collect()
+}

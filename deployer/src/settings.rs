@@ -1,0 +1,82 @@
+//! Flags, environment and files become [`Settings`]; the only place where they meet.
+
+use std::path::{Path, PathBuf};
+
+use common::config::{self, Config, Problems, Sources};
+
+use crate::cli::Global;
+use crate::printer::Printer;
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Both files, checked.
+    pub(crate) config: Config,
+    /// Profiles asked for.
+    pub(crate) profiles: Vec<String>,
+    /// Questions are answered with yes.
+    pub(crate) yes: bool,
+    /// Where talk and data go.
+    pub(crate) printer: Printer,
+    /// Folders of this project.
+    pub(crate) paths: Paths,
+}
+
+/// Folders of one project.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    /// State of all projects.
+    pub(crate) all_state: PathBuf,
+    /// Secrets, rendered files, lock.
+    pub(crate) state: PathBuf,
+    /// Logs.
+    pub(crate) logs: PathBuf,
+    /// Programs that go into images: those built beside this one.
+    pub(crate) binaries: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.state.join("secrets.yaml")
+    }
+
+    pub(crate) fn rendered(&self) -> PathBuf {
+        self.state.join("config")
+    }
+}
+
+/// The default project logs straight into the log folder, others below it, so that two platforms never share a file.
+const DEFAULT_PROJECT: &str = "octo";
+
+impl Settings {
+    /// Reads and checks everything.
+    pub(crate) fn resolve(global: Global) -> Result<Settings, Problems> {
+        let root = global.config.unwrap_or_else(|| PathBuf::from("."));
+        let project = global.project.map(|project| format!("project={project}"));
+        let sources = Sources {
+            dir: root,
+            configuration: global.configuration,
+            sets: global.sets.into_iter().chain(project).collect(),
+        };
+        let config = config::load(&sources)?;
+        let project = config.configuration.project.as_str();
+        let logs = if project == DEFAULT_PROJECT { global.log_dir } else { global.log_dir.join(project) };
+        let paths = Paths {
+            state: global.state_dir.join(project),
+            all_state: global.state_dir,
+            logs,
+            binaries: std::env::current_exe()
+                .ok()
+                .as_deref()
+                .and_then(Path::parent)
+                .map(Path::to_owned)
+                .unwrap_or_default(),
+        };
+        let printer = Printer::new(global.quiet);
+        Ok(Settings { config, profiles: global.profiles, yes: global.yes, printer, paths })
+    }
+
+    pub(crate) fn project(&self) -> &str {
+        &self.config.configuration.project
+    }
+}
