@@ -62,15 +62,20 @@ impl Shutdown {
         self.services.spawn(service);
     }
 
+    /// Stops and waits up to `deadline` for the running work; returns how much of it is left.
+    pub async fn finish_work(&self, deadline: Duration) -> usize {
+        self.stop();
+        self.work.close();
+        // Time is up or all is done: the caller sees which by the number.
+        let _ = tokio::time::timeout(deadline, self.work.wait()).await;
+        self.work.len()
+    }
+
     /// Stops, waits up to `deadline` for the running work, then ends the services.
     ///
     /// Returns how many pieces of work were cut off.
     pub async fn drain(&self, deadline: Duration) -> usize {
-        self.stop();
-        self.work.close();
-        // Time is up or all is done: in both cases the services have to go now.
-        let _ = tokio::time::timeout(deadline, self.work.wait()).await;
-        let unfinished = self.work.len();
+        let unfinished = self.finish_work(deadline).await;
         self.close.cancel();
         self.services.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.services.wait()).await;

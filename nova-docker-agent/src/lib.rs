@@ -1,10 +1,42 @@
-//! `nova-docker-agent`: takes the place of nova-compute.
+//! `nova-docker-agent`: takes the place of nova-compute. Nova's instances are Docker containers.
+//!
+//! ```text
+//!  RabbitMQ                 messaging                compute                     instance                      outside
+//!  compute[.host]  bytes ─► server.rs    Request ─►  mod.rs      StopInstance ─► locks   Acting
+//!  compute-alt              envelope                 dispatch    { instance }     decide  tables
+//!                           dedupe, ack              (the list)        │
+//!                           heartbeats                                 ▼
+//!                                                             stop_instance.rs: straight-line body
+//!                                                               │ image.ensure ───────────────────► glance · dockerd
+//!                                                               │ driver.power_off(uuid, …) ──────► dockerd
+//!                                                               │ conductor.save(&mut instance, expect POWERING_OFF) ─► nova-conductor
+//!                                                               │ tracker.note(…) ────────────────► ComputeNode · placement
+//!                           Reply | RemoteError ◄── call() ◄────┘ Result<Reply, Error>
+//!                                                      └─ on Err: guards.rs = fault, action event, task_state back to None
+//!  docker events ─► virt/lifecycle.rs ─► periodic/handle_lifecycle_event ─► instance/power    timers ─► periodic/<task>.rs
+//! ```
+//! Direction of imports: `main → agent → {compute, periodic, startup} → instance → {virt, image, resources, conductor} →
+//! common`. A flow that two of the three in braces need lives in `instance/`.
+//!
+//! State lives in two places only: Nova's database (through the conductor) and Docker (labels). The agent has no
+//! database; its only file is `compute_id`.
+//!
+//! To answer another RPC: a file in `compute/`, a `mod` line and a name in `methods!` there, and its line in `refused.rs`
+//! goes. To add a periodic task: a file in `periodic/` and two lines in its `mod.rs`.
 
+pub mod agent;
+pub mod compute;
+pub mod conductor;
 pub mod config;
+pub mod error;
 pub mod http;
 pub mod image;
+pub mod instance;
 pub mod metrics;
+mod periodic;
+pub mod profile;
 pub mod resources;
+pub mod startup;
 #[cfg(test)]
 mod test_support;
 pub mod virt;

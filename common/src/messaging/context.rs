@@ -74,6 +74,12 @@ impl RequestContext {
         self.text("auth_token").filter(|token| !token.is_empty())
     }
 
+    /// The user's roles in that project.
+    pub fn roles(&self) -> Vec<&str> {
+        let roles = self.fields.get("roles").and_then(Value::as_array);
+        roles.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// The project the user works in; none for a context of a service.
     pub fn project_id(&self) -> Option<&str> {
         self.text("project_id")

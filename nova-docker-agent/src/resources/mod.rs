@@ -2,7 +2,11 @@
 
 pub mod inventory;
 pub mod provider;
+pub mod tracker;
+mod usage;
+
+pub use common::openstack::placement::{Allocations, Inventories, Inventory};
+pub use provider::Provider;
+pub use tracker::Tracker;
 
 pub use crate::virt::HostFacts;
-pub use inventory::{Inventories, Inventory};
-pub use provider::Provider;

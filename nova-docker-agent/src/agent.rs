@@ -1,0 +1,190 @@
+//! Every handle a method needs, and the order in which the agent comes up and goes down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::messaging::{self, Amqp, Client, Handler, Options, Server, Topic, Transport};
+use common::objects::Instance;
+use common::openstack::glance::Glance;
+use common::shutdown::Shutdown;
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+
+use crate::compute::{self, ENDPOINTS};
+use crate::conductor::Conductor;
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::Health;
+use crate::image::ImageStore;
+use crate::instance::locks::{Acting, Locks};
+use crate::metrics::Metrics;
+use crate::resources::{Provider, Tracker};
+use crate::virt::Driver;
+use crate::{periodic, startup};
+
+/// How long running work may take after SIGTERM (Nova: `manager_shutdown_timeout`).
+const DRAIN: Duration = Duration::from_secs(160);
+
+/// What the agent is made of. The tests put simulated peers in the place of the real ones, at their sockets.
+pub struct Parts {
+    /// The operator's options.
+    pub config: Arc<Config>,
+    /// The broker.
+    pub transport: Arc<dyn Transport>,
+    /// The hypervisor.
+    pub driver: Driver,
+    /// The images.
+    pub images: ImageStore,
+    /// Glance, for what is not about booting.
+    pub glance: Glance,
+    /// Placement.
+    pub provider: Provider,
+    /// dockerd, for the facts of the host.
+    pub engine: common::docker::Engine,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
+    /// What `/healthz` says.
+    pub health: Arc<Health>,
+}
+
+/// A running agent.
+pub struct Agent {
+    /// The operator's options.
+    pub config: Arc<Config>,
+    /// nova-conductor.
+    pub conductor: Conductor,
+    /// The hypervisor.
+    pub driver: Driver,
+    /// The images.
+    pub images: ImageStore,
+    /// Glance, for what is not about booting.
+    pub glance: Glance,
+    /// Placement.
+    pub provider: Provider,
+    /// dockerd, for the facts of the host.
+    pub engine: common::docker::Engine,
+    /// What the instances take.
+    pub tracker: Tracker,
+    /// Who acts on which instance.
+    pub locks: Locks,
+    /// How many builds at the same time.
+    pub builds: Semaphore,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
+    /// What `/healthz` says.
+    pub health: Arc<Health>,
+    /// Start and end of the process.
+    pub life: Shutdown,
+    transport: Arc<dyn Transport>,
+}
+
+/// Connects to RabbitMQ as the options say; returns at once and goes on trying for ever.
+///
+/// # Errors
+/// When `transport_url` cannot be read.
+pub fn amqp(config: &Config, life: &Shutdown) -> Result<Amqp, messaging::Error> {
+    let rabbit = &config.rabbit;
+    let options = Options {
+        durable_queues: rabbit.amqp_durable_queues,
+        auto_delete: rabbit.amqp_auto_delete,
+        quorum_queue: rabbit.rabbit_quorum_queue,
+        transient_quorum_queue: rabbit.rabbit_transient_quorum_queue,
+        transient_ttl: Duration::from_secs(rabbit.rabbit_transient_queues_ttl),
+        heartbeat: rabbit.heartbeat_timeout_threshold,
+        connection_name: format!("nova-compute:{}:nova-docker-agent", std::process::id()),
+    };
+    Amqp::start(config.transport_url.reveal(), options, life)
+}
+
+impl Agent {
+    /// Brings the agent up: registers, recovers, publishes, then takes requests (RPC-SURFACE §5.1).
+    ///
+    /// # Errors
+    /// When the agent must not run: see [`startup::Error`]. Peers that are away are waited for.
+    pub async fn start(parts: Parts, life: Shutdown) -> Result<Arc<Self>, startup::Error> {
+        let config = parts.config;
+        let timeout = Duration::from_secs(config.rpc_response_timeout);
+        let client =
+            Client::start(Arc::clone(&parts.transport), &config.control_exchange, timeout, &life).await?;
+        let conductor = Conductor::new(client, &config.host);
+        let identity = startup::identify(&conductor, &config, (&parts.driver, &parts.engine)).await?;
+        let tracker = Tracker::start(
+            (conductor.clone(), parts.provider.clone(), Arc::clone(&config)),
+            identity.facts.clone(),
+            (&identity.node_uuid, identity.service.id().unwrap_or_default()),
+        )
+        .await?;
+        let builds = match config.max_concurrent_builds {
+            0 => Semaphore::MAX_PERMITS,
+            limit => limit,
+        };
+        let agent = Arc::new(Self {
+            conductor,
+            tracker,
+            config,
+            driver: parts.driver,
+            images: parts.images,
+            glance: parts.glance,
+            provider: parts.provider,
+            engine: parts.engine,
+            locks: Locks::default(),
+            builds: Semaphore::new(builds),
+            metrics: parts.metrics,
+            health: parts.health,
+            life,
+            transport: parts.transport,
+        });
+        startup::recover(&agent).await?;
+        startup::first_audit(&agent, &identity).await;
+        agent.serve().await?;
+        periodic::start(&agent, identity.service);
+        tracing::info!(host = agent.config.host, "serving");
+        Ok(agent)
+    }
+
+    /// Begins to take requests.
+    async fn serve(self: &Arc<Self>) -> Result<(), messaging::Error> {
+        let agent = Arc::clone(self);
+        let handler: Handler =
+            Arc::new(move |request| compute::dispatch(Arc::clone(&agent), request).boxed());
+        let server = Server::new(Arc::clone(&self.transport), ENDPOINTS.to_vec(), handler, self.life.clone());
+        let topic = |name: &str| Topic {
+            exchange: self.config.control_exchange.clone(),
+            name: name.to_owned(),
+            host: self.config.host.clone(),
+        };
+        // `compute-alt` is used by control planes from 2026.1 on and harmless before.
+        server.serve(&[topic("compute"), topic("compute-alt")]).await
+    }
+
+    /// Waits for the right to act on an instance.
+    ///
+    /// # Errors
+    /// [`Error::Arguments`] when the instance has no usable uuid.
+    pub async fn acting(&self, instance: &Instance) -> Result<Acting, Error> {
+        let uuid = instance.instance_uuid().ok_or_else(|| Error::Arguments {
+            method: "acting".into(),
+            problem: "the instance has no uuid".into(),
+        })?;
+        Ok(self.locks.act(uuid).await)
+    }
+
+    /// True while the broker can be reached.
+    pub fn connected(&self) -> bool {
+        self.transport.connected()
+    }
+
+    /// Stops: no new requests, running ones are finished, then the broker is left. The containers run on.
+    pub async fn stop(&self) {
+        tracing::info!("stopping; running work is finished first");
+        // Queues first, then the work; the connection is needed for both and closed at the very end.
+        self.life.stop();
+        let transport = Arc::clone(&self.transport);
+        let unfinished = self.life.finish_work(DRAIN).await;
+        if unfinished > 0 {
+            tracing::error!(unfinished, "work was cut off; it is picked up at the next start");
+        }
+        transport.close().await;
+        self.life.drain(Duration::ZERO).await;
+    }
+}

@@ -1,0 +1,279 @@
+//! Boots an instance: claim, image, container, ACTIVE; or, when that fails, back to where Nova wants it.
+//!
+//! Nova's own compute makes 13 conductor calls for this; here it is five: what does not wait for each other runs side
+//! by side, and the intermediate task states that nobody acts on are left out.
+//! ```text
+//! save(host, node, SPAWNING) ─┬─ image ─ create ─ start ─┬─ save(ACTIVE) ─┬─ event_finish
+//!                             ├─ event_start             │                └─ fanout to the schedulers
+//!                             └─ BlockDeviceMapping.save ┘
+//! ```
+
+use common::error_chain::Chain;
+use common::ids::InstanceUuid;
+use common::objects::fields::{TaskState, VmState};
+use common::objects::{BlockDeviceMapping, Instance, NetworkRequest, Versioned, list_strictly, timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Call, Method};
+use crate::conductor::{Expect, Reschedule};
+use crate::error::Error;
+use crate::instance::guards::{Guards, event_finish, event_start, fault_text};
+use crate::instance::locks::Acting;
+use crate::instance::outcome::{self, Outcome};
+use crate::instance::spawn::spawn;
+use crate::instance::spec::{image_of_build, instance_spec};
+use crate::virt::PowerState;
+
+/// Nova's name of the event; the second underscore is the private method's.
+const EVENT: &str = "compute__do_build_and_run_instance";
+
+/// Where the root disk of a container would be; shown by the API and by the metadata service.
+const ROOT_DEVICE: &str = "/dev/sda";
+
+/// The arguments. What is only handed on to the next host when the build fails stays unread.
+#[derive(Deserialize)]
+pub struct BuildAndRunInstance {
+    instance: Instance,
+    #[serde(default)]
+    image: Value,
+    #[serde(default)]
+    request_spec: Value,
+    #[serde(default)]
+    filter_properties: Value,
+    #[serde(default)]
+    admin_password: Value,
+    #[serde(default)]
+    injected_files: Value,
+    #[serde(default)]
+    requested_networks: Value,
+    #[serde(default)]
+    security_groups: Value,
+    #[serde(default)]
+    block_device_mapping: Value,
+    #[serde(default)]
+    host_list: Value,
+    /// The instance has been made this host's.
+    #[serde(skip)]
+    taken: bool,
+}
+
+impl Method for BuildAndRunInstance {
+    const NAME: &'static str = "build_and_run_instance";
+    /// The build has its own way of recording failures.
+    const GUARDS: Guards = Guards::NONE;
+    type Reply = ();
+
+    async fn run(mut self, call: &Call) -> Result<(), Error> {
+        let agent = &call.agent;
+        let acting = agent.acting(&self.instance).await?;
+        // Within the lock, as in Nova: a delete that comes now waits for this build to unwind.
+        let permit = tokio::select! {
+            biased;
+            () = acting.cancelled() => None,
+            permit = agent.builds.acquire() => permit.ok(),
+        };
+        let built = match &permit {
+            Some(_) => self.build(call, &acting).await,
+            None => Err(Error::Cancelled),
+        };
+        drop(permit);
+        let Err(error) = built else {
+            self.succeeded(call, acting.uuid()).await;
+            return Ok(());
+        };
+        self.failed(call, &acting, &error).await;
+        event_finish(agent, &call.context, acting.uuid(), (EVENT, None)).await;
+        Err(error)
+    }
+}
+
+impl BuildAndRunInstance {
+    /// The way to ACTIVE. What it made is removed by [`Self::failed`].
+    async fn build(&mut self, call: &Call, acting: &Acting) -> Result<(), Error> {
+        let (agent, context) = (&call.agent, &call.context);
+        agent.tracker.test(&self.instance)?;
+        self.take_over(call).await?;
+        self.taken = true;
+        let mut root = self.check()?;
+        let (request, properties) = image_of_build(&self.image, &self.instance);
+        let spec = instance_spec(&self.instance, properties)?;
+        let device = async {
+            if let Some(root) = &mut root {
+                root.set_device_name(ROOT_DEVICE);
+                if let Err(error) = agent.conductor.save_block_device(context, root).await {
+                    tracing::warn!(error = %Chain(&error), "the name of the root device could not be recorded");
+                }
+            }
+        };
+        let (spawned, (), _) = tokio::join!(
+            spawn(agent, acting, context, (&spec, &request)),
+            device,
+            event_start(agent, context, acting.uuid(), EVENT),
+        );
+        spawned?;
+        self.instance.set_state(VmState::Active);
+        self.instance.set_task(None);
+        self.instance.set_power_state(PowerState::Running as i64);
+        self.instance.set_launched_at(timestamp().as_str());
+        let expect = Expect::one_of(&[Some(TaskState::Spawning)]);
+        Ok(agent.conductor.save(context, &mut self.instance, expect).await?)
+    }
+
+    /// Makes the instance this host's; fails when somebody else has changed it since the scheduler decided.
+    async fn take_over(&mut self, call: &Call) -> Result<(), Error> {
+        let agent = &call.agent;
+        let host = agent.config.host.as_str();
+        let instance = &mut self.instance;
+        instance.set_host(host);
+        instance.set_launched_on(host);
+        // Nova allows a node to change only together with its id.
+        instance.set_node(agent.tracker.node_name().as_str());
+        instance.set_compute_id(agent.tracker.node_id());
+        instance.set_state(VmState::Building);
+        instance.set_task(Some(TaskState::Spawning));
+        instance.set_root_device_name(ROOT_DEVICE);
+        let roles = call.context.roles().join(",");
+        let mut metadata = instance.system_metadata();
+        metadata.insert("boot_roles".into(), roles);
+        instance.set_system_metadata(metadata);
+        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]);
+        agent.conductor.save(&call.context, instance, expect).await?;
+        agent.tracker.note(instance, PowerState::NoState);
+        Ok(())
+    }
+
+    /// What a container cannot have yet; returns the root disk.
+    fn check(&self) -> Result<Option<BlockDeviceMapping>, Error> {
+        let abort = |message: &str| Error::Refused {
+            class: "BuildAbortException",
+            code: 500,
+            message: message.into(),
+        };
+        let unreadable = |_| abort("the build request cannot be read");
+        if !self.requested_networks.is_null() {
+            let networks: Vec<NetworkRequest> =
+                list_strictly(self.requested_networks.clone()).map_err(unreadable)?;
+            if !networks.iter().all(NetworkRequest::is_none) {
+                return Err(abort(
+                    "networks are not supported yet by this compute host; boot with no network (--nic none)",
+                ));
+            }
+        }
+        let mut disks: Vec<BlockDeviceMapping> = match self.block_device_mapping.is_null() {
+            true => Vec::new(),
+            false => list_strictly(self.block_device_mapping.clone()).map_err(unreadable)?,
+        };
+        if disks.iter().any(BlockDeviceMapping::is_volume) {
+            return Err(abort("volumes are not supported yet by this compute host; boot from an image"));
+        }
+        let root = disks.iter().position(BlockDeviceMapping::is_root);
+        Ok(root.map(|index| disks.swap_remove(index)))
+    }
+
+    async fn succeeded(&self, call: &Call, uuid: InstanceUuid) {
+        let agent = &call.agent;
+        agent.metrics.boot_seconds.observe(call.received.elapsed().as_secs_f64());
+        agent.tracker.note(&self.instance, PowerState::Running);
+        agent.tracker.build_succeeded();
+        tracing::info!(milliseconds = call.received.elapsed().as_millis(), "the instance runs");
+        let instances = [&self.instance];
+        let (told, ()) = tokio::join!(
+            agent.conductor.scheduler_has(&call.context, &instances),
+            event_finish(agent, &call.context, uuid, (EVENT, None)),
+        );
+        if let Err(error) = told {
+            tracing::debug!(error = %Chain(&error), "the schedulers were not told");
+        }
+    }
+
+    /// Undoes a build and leaves the instance as Nova would (SEMANTICS §2.4).
+    async fn failed(&mut self, call: &Call, acting: &Acting, error: &Error) {
+        let (agent, uuid) = (&call.agent, acting.uuid());
+        // A request that came twice finds an instance in another state. Its guest and its allocations are not touched.
+        if !self.taken && error.is_unexpected_task_state() && !error.is_being_deleted() {
+            return tracing::warn!(%error, "left a build alone that is not expected any more");
+        }
+        let mut outcome = outcome::of(error);
+        tracing::error!(error = %Chain(error), ?outcome, "the build failed");
+        if self.taken {
+            if let Err(error) = agent.driver.destroy(uuid).await {
+                tracing::error!(error = %Chain(&error), "the container of a failed build could not be removed");
+                // With something left here no other host may build it.
+                if !matches!(outcome, Outcome::Quiet) {
+                    outcome = Outcome::Abort(format!("clean-up after a failed build failed: {error}"));
+                }
+            }
+            agent.tracker.release(uuid);
+        }
+        match outcome {
+            Outcome::Quiet => self.free(call, uuid).await,
+            Outcome::Abort(reason) => {
+                let message = format!("Build of instance {uuid} aborted: {reason}");
+                self.give_up(call, acting, (&message, error)).await;
+                agent.tracker.build_failed();
+            }
+            Outcome::Reschedule(reason) => self.reschedule(call, acting, (&reason, error)).await,
+        }
+    }
+
+    /// ERROR, for good.
+    async fn give_up(&mut self, call: &Call, acting: &Acting, (message, error): (&str, &Error)) {
+        let details = Chain(error).to_string();
+        fault_text(&call.agent, &call.context, acting.uuid(), (500, message, &details)).await;
+        self.leave_host(call, VmState::Error, None).await;
+        self.free(call, acting.uuid()).await;
+    }
+
+    /// Another host, if there is one left.
+    async fn reschedule(&mut self, call: &Call, acting: &Acting, (reason, error): (&str, &Error)) {
+        let Some(filter_properties) = outcome::with_failure(&self.filter_properties, reason) else {
+            self.give_up(call, acting, (reason, error)).await;
+            return call.agent.tracker.build_failed();
+        };
+        self.leave_host(call, VmState::Building, Some(TaskState::Scheduling)).await;
+        self.free(call, acting.uuid()).await;
+        call.agent.tracker.build_failed();
+        let build = Reschedule {
+            filter_properties,
+            image: self.image.take(),
+            admin_password: self.admin_password.take(),
+            injected_files: self.injected_files.take(),
+            requested_networks: self.requested_networks.take(),
+            security_groups: self.security_groups.take(),
+            request_spec: self.request_spec.take(),
+            host_list: self.host_list.take(),
+        };
+        if let Err(error) = call.agent.conductor.build_instances(&call.context, &self.instance, build).await {
+            tracing::error!(error = %Chain(&error), "the build could not be given back; the instance is in ERROR");
+            self.leave_host(call, VmState::Error, None).await;
+        }
+    }
+
+    /// The instance belongs to no host any more (Nova: `_nil_out_instance_obj_host_and_node`).
+    async fn leave_host(&mut self, call: &Call, state: VmState, task: Option<TaskState>) {
+        let instance = &mut self.instance;
+        // What the failed attempt wanted to save must not be saved now.
+        instance.object_mut().clear_changes();
+        instance.set_host(None);
+        instance.set_node(None);
+        instance.set_compute_id(None);
+        instance.set_launched_on(None);
+        instance.set_launched_at(None);
+        instance.set_power_state(PowerState::NoState as i64);
+        instance.set_availability_zone(None);
+        instance.set_state(state);
+        instance.set_task(task);
+        match call.agent.conductor.save(&call.context, instance, Expect::ANY).await {
+            Err(error) if error.is_instance_not_found() => {}
+            Err(error) => tracing::error!(error = %Chain(&error), "the failed build could not be recorded"),
+            Ok(()) => {}
+        }
+    }
+
+    async fn free(&self, call: &Call, uuid: InstanceUuid) {
+        if let Err(error) = call.agent.provider.delete_allocations(&uuid.to_string()).await {
+            tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything nova-conductor is asked (Nova: `nova.conductor.rpcapi` and the remotable methods of its objects).
+//!
+//! The only place where the state of an instance leaves the agent. Each call carries the context of the request it is
+//! made for, unchanged, because the conductor finds the instance action by the request id in it.
+
+mod casts;
+mod events;
+mod instances;
+mod services;
+
+use common::messaging::{CallError, Client, RemoteError, RequestContext, Target};
+use common::objects::manifest::manifest;
+use common::objects::{self, Versioned};
+use serde_json::{Map, Value, json};
+
+pub use casts::Reschedule;
+pub use instances::Expect;
+
+/// Why the conductor did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It failed, did not answer, or cannot be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It answered with something that cannot be read.
+    #[error("the conductor's answer to {method} cannot be read")]
+    Answer {
+        /// What was asked.
+        method: String,
+        /// What is wrong with it.
+        #[source]
+        source: objects::Error,
+    },
+}
+
+impl Error {
+    /// What the conductor said, if it was the one to fail.
+    pub fn remote(&self) -> Option<&RemoteError> {
+        match self {
+            Self::Call(error) => error.remote(),
+            Self::Answer { .. } => None,
+        }
+    }
+
+    /// True when the conductor failed with this class of Nova's.
+    pub fn is(&self, class: &str) -> bool {
+        self.remote().is_some_and(|error| error.is(class))
+    }
+
+    /// True when it is not known whether the conductor did its work.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Call(CallError::Timeout { .. }))
+    }
+
+    /// The instance has no row any more.
+    pub fn is_instance_not_found(&self) -> bool {
+        self.is("InstanceNotFound")
+    }
+
+    /// Somebody else changed the task state meanwhile.
+    pub fn is_unexpected_task_state(&self) -> bool {
+        self.is("UnexpectedTaskStateError") || self.is_being_deleted()
+    }
+
+    /// The user deletes the instance meanwhile.
+    pub fn is_being_deleted(&self) -> bool {
+        self.is("UnexpectedDeletingTaskStateError")
+    }
+}
+
+/// A handle on nova-conductor; clones share the reply queue.
+#[derive(Clone)]
+pub struct Conductor {
+    client: Client,
+    host: String,
+    target: Target,
+}
+
+impl Conductor {
+    /// A handle that signs events and faults with `host`.
+    pub fn new(client: Client, host: &str) -> Self {
+        Self { client, host: host.to_owned(), target: Target::topic("conductor", "3.0") }
+    }
+
+    /// Asks whether a conductor is there (`baseapi.ping`), waiting `patience`.
+    ///
+    /// # Errors
+    /// When none answers in time.
+    pub async fn ping(&self, patience: std::time::Duration) -> Result<(), Error> {
+        let target = Target::topic("conductor", "1.0").namespace("baseapi");
+        let args = args([("arg", json!("nova-docker-agent"))]);
+        self.client.call_within(&target, &RequestContext::admin(), "ping", args, (patience, None)).await?;
+        Ok(())
+    }
+
+    /// Calls a class method of an object (`object_class_action_versions`).
+    async fn class_method(
+        &self,
+        context: &RequestContext,
+        (class, method): (&str, &str),
+        positional: Value,
+        keywords: Value,
+    ) -> Result<Value, Error> {
+        let args = args([
+            ("objname", json!(class)),
+            ("objmethod", json!(method)),
+            ("object_versions", manifest(class)),
+            ("args", positional),
+            ("kwargs", keywords),
+        ]);
+        Ok(self.client.call(&self.target, context, "object_class_action_versions", args).await?)
+    }
+
+    /// Calls a method of an object (`object_action`) and takes over what it changed.
+    ///
+    /// Only changed fields and `keys` are sent; the conductor answers with every field that differs.
+    async fn action<T: Versioned>(
+        &self,
+        context: &RequestContext,
+        object: &mut T,
+        (method, keys): (&str, &[&str]),
+        keywords: Value,
+    ) -> Result<(), Error> {
+        let args = args([
+            ("objinst", object.object().changed_primitive(keys)),
+            ("objmethod", json!(method)),
+            ("args", json!([])),
+            ("kwargs", keywords),
+        ]);
+        let answer = self.client.call(&self.target, context, "object_action", args).await?;
+        if let Value::Array(parts) = answer
+            && let Some(Value::Object(updates)) = parts.into_iter().next()
+        {
+            object.object_mut().merge(updates);
+        } else {
+            object.object_mut().clear_changes();
+        }
+        Ok(())
+    }
+}
+
+/// Keyword arguments of a remote method.
+fn args<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Reads an answer that must be one object.
+fn read<T: Versioned>(method: &str, answer: Value) -> Result<T, Error> {
+    T::parse(answer).map_err(|source| Error::Answer { method: format!("{}.{method}", T::NAME), source })
+}
+
+/// Reads an answer that is one object or null.
+fn read_optional<T: Versioned>(method: &str, answer: Value) -> Result<Option<T>, Error> {
+    if answer.is_null() { Ok(None) } else { read(method, answer).map(Some) }
+}
+
+/// Reads an answer that is a list object.
+fn read_list<T: Versioned>(method: &str, answer: Value) -> Result<Vec<T>, Error> {
+    objects::list(answer)
+        .map_err(|source| Error::Answer { method: format!("{}List.{method}", T::NAME), source })
+}

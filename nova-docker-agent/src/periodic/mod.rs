@@ -1,0 +1,81 @@
+//! What is done by the clock (Nova: periodic tasks): one file per task, called as in Nova without the underscore.
+//!
+//! A task is a function without input that may run any number of times. Each has its own timer, so a slow one does not
+//! delay the heartbeat.
+
+mod cleanup_running_deleted_instances;
+mod handle_lifecycle_event;
+mod report_state;
+mod run_pending_deletes;
+mod sync_power_states;
+mod update_available_resource;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::error_chain::Chain;
+use common::objects::Service;
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::error::Error;
+
+/// Something to be done again and again.
+trait Task: Send + Sync + 'static {
+    /// Nova's name of it.
+    const NAME: &'static str;
+    /// Whether the first run comes at once or after a period.
+    const AT_ONCE: bool = false;
+
+    /// How often; None means never.
+    fn period(config: &Config) -> Option<Duration>;
+
+    /// Does it once.
+    fn run(&mut self, agent: &Agent) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Starts all tasks; they end when the agent is asked to stop.
+pub(crate) fn start(agent: &Arc<Agent>, service: Service) {
+    // Nova's first heartbeat comes five seconds after the start; Service.create counts until then.
+    begin(agent, report_state::ReportState::new(service));
+    begin(agent, update_available_resource::UpdateAvailableResource);
+    begin(agent, sync_power_states::SyncPowerStates);
+    begin(agent, cleanup_running_deleted_instances::CleanupRunningDeletedInstances);
+    begin(agent, run_pending_deletes::RunPendingDeletes);
+    handle_lifecycle_event::start(agent);
+    let saver = Arc::clone(agent);
+    agent.life.spawn_service(async move {
+        tokio::select! {
+            () = saver.tracker.keep_saved() => {}
+            () = saver.life.stopped() => {}
+        }
+    });
+}
+
+fn begin<T: Task>(agent: &Arc<Agent>, mut task: T) {
+    let Some(period) = T::period(&agent.config) else { return };
+    let agent = Arc::clone(agent);
+    agent.life.clone().spawn_service(async move {
+        let mut pause = if T::AT_ONCE { Duration::ZERO } else { period };
+        loop {
+            tokio::select! {
+                biased;
+                () = agent.life.stopped() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if let Err(error) = task.run(&agent).await {
+                tracing::warn!(task = T::NAME, error = %Chain(&error), "a periodic task failed; it is tried again");
+            }
+            pause = period;
+        }
+    });
+}
+
+/// Seconds as Nova's options give them: negative means never, 0 the default of a minute.
+fn seconds(option: i64) -> Option<Duration> {
+    match option {
+        0 => Some(Duration::from_secs(60)),
+        seconds => u64::try_from(seconds).ok().map(Duration::from_secs),
+    }
+}

@@ -1,0 +1,42 @@
+//! The heartbeat: `Service.report_count` goes up and the service counts as up (Nova: servicegroup, driver db).
+
+use std::time::Duration;
+
+use common::messaging::RequestContext;
+use common::objects::{Service, Versioned};
+
+use super::Task;
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::error::Error;
+
+pub(super) struct ReportState {
+    service: Service,
+}
+
+impl ReportState {
+    pub(super) fn new(service: Service) -> Self {
+        Self { service }
+    }
+}
+
+impl Task for ReportState {
+    const NAME: &'static str = "report_state";
+    const AT_ONCE: bool = true;
+
+    fn period(config: &Config) -> Option<Duration> {
+        Some(Duration::from_secs(config.report_interval.max(1)))
+    }
+
+    async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
+        agent.health.amqp(agent.connected());
+        let count = self.service.report_count().unwrap_or_default() + 1;
+        self.service.set_report_count(count);
+        if let Err(error) = agent.conductor.save_service(&RequestContext::admin(), &mut self.service).await {
+            self.service.object_mut().clear_changes();
+            return Err(error.into());
+        }
+        agent.health.heartbeat();
+        Ok(())
+    }
+}
