@@ -20,7 +20,7 @@ pub enum Error {
         image: String,
         /// What glance said.
         #[source]
-        source: openstack::Error,
+        source: Box<openstack::Error>,
     },
     /// The image has no data, or none any more (Nova: ImageNotActive).
     #[error("image {image} is not active but {status}")]
@@ -99,7 +99,7 @@ impl Error {
         let image = image.to_owned();
         match source.status() {
             Some(404) => Self::NotFound { image },
-            Some(401 | 403) => Self::NotAuthorized { image, source },
+            Some(401 | 403) => Self::NotAuthorized { image, source: Box::new(source) },
             _ => Self::Glance { image, source: source.into() },
         }
     }
