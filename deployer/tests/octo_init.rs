@@ -49,6 +49,14 @@ fn signals_reach_the_program() {
 }
 
 #[test]
+fn the_program_blocks_no_signal() {
+    let status = output(&["run", "--", "cat", "/proc/self/status"]);
+    let status = String::from_utf8_lossy(&status.stdout);
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    assert_eq!(blocked.trim(), "0000000000000000");
+}
+
+#[test]
 fn an_orphan_that_holds_the_pipe_does_not_hold_the_container() {
     let start = std::time::Instant::now();
     assert_eq!(output_without_pipe(&["run", "--", "sh", "-c", "sleep 20 & exit 0"]), Some(0));

@@ -64,10 +64,13 @@ pub(crate) async fn ping(server: &Server) -> Result<(), Error> {
 pub(crate) async fn ensure(server: &Server, account: &Account) -> Result<Vec<String>, Error> {
     let mut root = connect(server.address, "root", &server.password).await?;
     let mut present = look(&mut root, account).await?;
-    present.login_works = match connect(server.address, &account.user, &account.password).await {
-        Ok(connection) => connection.close().await.is_ok(),
-        Err(_) => false,
-    };
+    if present.users.contains(&account.user) {
+        let login = connect(server.address, &account.user, &account.password).await;
+        present.login_works = login.is_ok();
+        if let Ok(connection) = login {
+            let _ = connection.close().await;
+        }
+    }
     let mut done = Vec::new();
     for change in decide(account, &present) {
         let statement = sqlx::query(AssertSqlSafe(change.statement));

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match parse(&arguments) {
         Some(Command::Run { log, program }) => run::run(log, program),
+        Some(Command::Exec { program }) => run::exec(program),
         Some(Command::Probe(target)) => match probe::probe(&target) {
             Ok(answer) => {
                 say(&answer);
@@ -46,6 +47,8 @@ fn say(text: &str) {
 #[derive(Debug, PartialEq, Eq)]
 enum Command<'a> {
     Run { log: Option<PathBuf>, program: &'a [String] },
+    /// The second half of `run`; nobody calls it by hand.
+    Exec { program: &'a [String] },
     Probe(probe::Target),
 }
 
@@ -56,6 +59,7 @@ fn parse(arguments: &[String]) -> Option<Command<'_>> {
             Some(Command::Run { log: Some(PathBuf::from(file)), program: &arguments[4..] })
         }
         ["run", "--", _, ..] => Some(Command::Run { log: None, program: &arguments[2..] }),
+        ["exec", "--", _, ..] => Some(Command::Exec { program: &arguments[2..] }),
         ["probe", kind, target] => probe::Target::parse(kind, target).map(Command::Probe),
         _ => None,
     }

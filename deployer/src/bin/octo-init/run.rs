@@ -1,6 +1,7 @@
 //! Starts the program and lives as long as it does.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::sync::mpsc;
@@ -27,10 +28,9 @@ const FORWARDED: &[Signal] = &[
 /// After the program's end its orphans may hold the pipe open; the log gets this long to drain.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Runs `program` to its end and returns its exit code; 126 and 127 when it cannot be started, as a shell says it.
+/// Runs `program` to its end and returns its exit code.
 pub(crate) fn run(log: Option<PathBuf>, program: &[String]) -> ExitCode {
-    // Blocked before the first thread starts, so that every signal waits for `forward_until_exit`. The standard library gives
-    // the program an empty signal mask again.
+    // Blocked before the first thread starts, so that every signal waits for `forward_until_exit`.
     let mut signals = SigSet::empty();
     signals.extend(FORWARDED.iter().copied());
     signals.add(Signal::SIGCHLD);
@@ -42,7 +42,7 @@ pub(crate) fn run(log: Option<PathBuf>, program: &[String]) -> ExitCode {
         Ok(started) => started,
         Err(error) => {
             say(&format!("octo-init: cannot start {}: {error}", program[0]));
-            return ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 });
+            return ExitCode::FAILURE;
         }
     };
     let code = forward_until_exit(Pid::from_raw(child.id().cast_signed()), &signals);
@@ -50,10 +50,22 @@ pub(crate) fn run(log: Option<PathBuf>, program: &[String]) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Becomes `program`, with every signal let through again; 126 and 127 when that cannot be, as a shell says it.
+pub(crate) fn exec(program: &[String]) -> ExitCode {
+    if let Err(error) = SigSet::empty().thread_set_mask() {
+        say(&format!("octo-init: cannot let signals through: {error}"));
+    }
+    let error = Command::new(&program[0]).args(&program[1..]).exec();
+    say(&format!("octo-init: cannot start {}: {error}", program[0]));
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
 /// Starts the program with one pipe for both of its outputs, so that their order is kept.
+///
+/// The program would inherit our blocked signals, and letting them through here for the moment of the start could lose one. So
+/// a second `octo-init` is started, which lets them through and becomes the program.
 fn start(log: Option<PathBuf>, program: &[String]) -> io::Result<(Child, mpsc::Receiver<()>)> {
     let (reader, writer) = io::pipe()?;
-    // The command is a temporary: our ends of the pipe close with it, and the log ends when the program does.
     let child =
         Command::new(&program[0]).args(&program[1..]).stdout(writer.try_clone()?).stderr(writer).spawn()?;
     let (done, drained) = mpsc::channel();
