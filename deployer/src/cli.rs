@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds and runs an OpenStack control plane in Docker containers.
 #[derive(Debug, Parser)]
@@ -112,6 +112,49 @@ pub(crate) enum Command {
     },
     /// Bring the platform up and boot the first instance
     Demo,
+    /// Run all tests, the live ones on a platform of their own
+    Test(Test),
+    /// Measure the agent beside nova-compute, or the platform itself, and print a table with ratios
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+/// What `test` runs.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave the test platform running
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Only these parts
+    #[arg(long = "only", value_enum, value_name = "PART")]
+    pub(crate) only: Vec<TestPart>,
+}
+
+/// A part of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestPart {
+    /// Unit, golden, replay and scripted tests
+    Cargo,
+    /// Live tests on the test platform
+    Live,
+    /// Tempest on the test platform
+    Tempest,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Boots: the agent, nova-compute's fake driver and docker run, in turn
+    Boot {
+        /// Boots one at a time
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+        /// Boots at once
+        #[arg(long, default_value_t = 50)]
+        concurrent: u32,
+    },
+    /// The platform: up after rm, a second up, memory, images
+    Up,
 }
 
 /// Services a verb works on.
@@ -130,4 +173,11 @@ pub(crate) struct Converge {
     /// Show what would be done and stop
     #[arg(long)]
     pub(crate) plan: bool,
+}
+
+impl Converge {
+    /// All services, carried out.
+    pub(crate) fn everything() -> Self {
+        Self { selection: Selection { services: Vec::new() }, plan: false }
+    }
 }

@@ -9,8 +9,10 @@
 //! ```
 
 mod apply;
+mod bench;
 mod bootstrap;
 mod cli;
+mod cloud;
 mod commands;
 mod engine;
 mod exit;

@@ -25,6 +25,10 @@ pub(crate) struct Settings {
 /// Folders of one project.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
+    /// The project's root: services.yaml and what belongs to it.
+    pub(crate) root: PathBuf,
+    /// Logs of all projects.
+    pub(crate) all_logs: PathBuf,
     /// State of all projects.
     pub(crate) all_state: PathBuf,
     /// Secrets, rendered files, lock.
@@ -54,14 +58,17 @@ impl Settings {
         let root = global.config.unwrap_or_else(|| PathBuf::from("."));
         let project = global.project.map(|project| format!("project={project}"));
         let sources = Sources {
-            dir: root,
+            dir: root.clone(),
             configuration: global.configuration,
             sets: global.sets.into_iter().chain(project).collect(),
         };
         let config = config::load(&sources)?;
         let project = config.configuration.project.as_str();
-        let logs = if project == DEFAULT_PROJECT { global.log_dir } else { global.log_dir.join(project) };
+        let all_logs = global.log_dir;
+        let logs = if project == DEFAULT_PROJECT { all_logs.clone() } else { all_logs.join(project) };
         let paths = Paths {
+            root,
+            all_logs,
             state: global.state_dir.join(project),
             all_state: global.state_dir,
             logs,

@@ -48,7 +48,7 @@ struct Figures {
 ///
 /// # Errors
 /// When a server fails, or a service does not answer.
-pub(super) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
+pub(crate) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
     let mut ours = Figures { rss_after_start: sides.rss(&sides.ours).await?, ..Figures::default() };
     let mut theirs = Figures { rss_after_start: sides.rss(&sides.theirs).await?, ..Figures::default() };
     for side in [&sides.ours, &sides.theirs] {
@@ -147,16 +147,28 @@ fn table(ours: &Figures, theirs: &Figures, inside: f64, docker_run: &Samples, si
         value,
         goal,
     };
-    table.push(times("RPC to ACTIVE saved, against docker run", Duration::from_secs_f64(inside), docker_run.median(), 1.3));
+    table.push(times(
+        "RPC to ACTIVE saved, against docker run",
+        Duration::from_secs_f64(inside),
+        docker_run.median(),
+        1.3,
+    ));
     table.push(times("POST to ACTIVE, median", ours.boot.median(), theirs.boot.median(), 0.8));
     table.push(times("POST to ACTIVE, 90 of 100", ours.boot.p90(), theirs.boot.p90(), 0.8));
     let many = size.concurrent;
     let full = format!("POST to ACTIVE beside {many}, median");
     table.push(times(&full, ours.boot_on_full_host.median(), theirs.boot_on_full_host.median(), 0.8));
     let flat = ratio(ours.boot_on_full_host.median().as_secs_f64(), ours.boot.median().as_secs_f64());
-    let theirs_flat = ratio(theirs.boot_on_full_host.median().as_secs_f64(), theirs.boot.median().as_secs_f64());
+    let theirs_flat =
+        ratio(theirs.boot_on_full_host.median().as_secs_f64(), theirs.boot.median().as_secs_f64());
     let flatness = format!("beside {many} / on an empty host");
-    table.push(number(&flatness, format!("{flat:.2}"), format!("{theirs_flat:.2}"), flat, Goal::AtMost(1.25)));
+    table.push(number(
+        &flatness,
+        format!("{flat:.2}"),
+        format!("{theirs_flat:.2}"),
+        flat,
+        Goal::AtMost(1.25),
+    ));
     table.push(times("DELETE to gone, median", ours.delete.median(), theirs.delete.median(), 1.0));
     let per_second = |ours: f64| format!("{ours:.2}/s");
     table.push(number(
@@ -175,7 +187,8 @@ fn table(ours: &Figures, theirs: &Figures, inside: f64, docker_run: &Samples, si
     ));
     let boots = f64::from(size.sequential);
     // A dozen calls for some dozen boots.
-    let calls = |figures: &Figures| u32::try_from(figures.conductor_calls).map_or(f64::INFINITY, f64::from) / boots;
+    let calls =
+        |figures: &Figures| u32::try_from(figures.conductor_calls).map_or(f64::INFINITY, f64::from) / boots;
     table.push(number(
         "conductor calls per boot",
         format!("{:.1}", calls(ours)),

@@ -83,7 +83,9 @@ mod tests {
     use super::*;
 
     fn body(message: &serde_json::Value) -> Vec<u8> {
-        serde_json::json!({"oslo.version": "2.0", "oslo.message": message.to_string()}).to_string().into_bytes()
+        serde_json::json!({"oslo.version": "2.0", "oslo.message": message.to_string()})
+            .to_string()
+            .into_bytes()
     }
 
     #[test]
@@ -94,7 +96,8 @@ mod tests {
 
     #[test]
     fn the_apis_own_casts_and_foreign_messages_are_not() {
-        let cast = serde_json::json!({"method": "schedule_and_build_instances", "_context_request_id": "req-1"});
+        let cast =
+            serde_json::json!({"method": "schedule_and_build_instances", "_context_request_id": "req-1"});
         assert_eq!(conductor_call(&body(&cast)), None);
         assert_eq!(conductor_call(b"{}"), None);
         assert_eq!(conductor_call(b"\xff"), None);

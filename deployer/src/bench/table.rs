@@ -42,7 +42,7 @@ pub(super) struct Row {
 
 /// The rows with aligned columns, and how many met their goals.
 #[derive(Debug, Default)]
-pub(super) struct Table(Vec<Row>);
+pub(crate) struct Table(Vec<Row>);
 
 impl Table {
     pub(super) fn push(&mut self, row: Row) {
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// All goals are met.
-    pub(super) fn met(&self) -> bool {
+    pub(crate) fn met(&self) -> bool {
         self.0.iter().all(|row| row.goal.met(row.value))
     }
 }

@@ -1,6 +1,7 @@
 //! The cloud as its administrator uses it, over the public endpoints: what `demo` and `bench` need of Nova and Glance.
 
 mod flavors;
+mod hypervisors;
 mod images;
 mod servers;
 

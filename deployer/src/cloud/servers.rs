@@ -127,7 +127,12 @@ impl Cloud {
     ///
     /// # Errors
     /// [`Error::Failed`] when it goes to ERROR, [`Error::Deadline`] when it does neither in time.
-    pub(crate) async fn wait_active(&self, id: &str, poll: Duration, limit: Duration) -> Result<Server, Error> {
+    pub(crate) async fn wait_active(
+        &self,
+        id: &str,
+        poll: Duration,
+        limit: Duration,
+    ) -> Result<Server, Error> {
         let start = Instant::now();
         loop {
             let server = self.server(id).await?;

@@ -1,6 +1,136 @@
-//! `demo`.
+//! `demo`: up, then flavors, the demo image and the first server. What is there already is kept.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use common::openstack::{Credentials, Domain};
+use futures_util::TryStreamExt;
+use reqwest::Body;
+
+use crate::bootstrap::secrets;
+use crate::cli::Converge;
+use crate::cloud::{Cloud, NewServer, Server};
+use crate::engine::Docker;
+use crate::plan::platform::{ADMIN_SECRET, Platform};
 use crate::settings::Settings;
-use anyhow::Result;
-pub(super) async fn run(_settings: &Settings) -> Result<()> {
+
+/// The image's name in Glance.
+pub(super) const IMAGE: &str = "demo";
+/// The image's name in services.yaml.
+const IMAGE_SOURCE: &str = "demo-instance";
+/// The flavor of the first server.
+pub(super) const FLAVOR: &str = "c1";
+/// The first server's name.
+const SERVER: &str = "demo-1";
+/// Name, virtual CPUs, memory in MiB, disk in GiB.
+const FLAVORS: [(&str, u32, u32, u32); 4] =
+    [("c1", 1, 64, 1), ("c2", 1, 128, 1), ("c3", 2, 256, 2), ("c4", 2, 1024, 4)];
+
+/// A server that builds is looked at this often.
+const POLL: Duration = Duration::from_millis(100);
+/// Longest wait for the hypervisor, and for the server.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(super) async fn run(settings: &Settings) -> Result<()> {
+    super::up::run(settings, &Converge::everything()).await?;
+    let cloud = cloud(settings)?;
+    let (image, flavor) = resources(settings, &cloud).await?;
+    let server = first_server(settings, &cloud, &image, &flavor).await?;
+    settings.printer.data(&farewell(&server));
     Ok(())
+}
+
+/// The platform's administrator at the public endpoints.
+pub(super) fn cloud(settings: &Settings) -> Result<Cloud> {
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let secrets = secrets::read(&settings.paths.secrets())?;
+    let password = secrets.get(ADMIN_SECRET).context("the platform has no administrator yet")?;
+    let configuration = &settings.config.configuration;
+    let credentials = Credentials {
+        auth_url: super::openrc::public_identity(&platform)?,
+        username: configuration.admin.user.clone(),
+        password: password.clone(),
+        project_name: configuration.admin.project.clone(),
+        user_domain: Domain::Id("default".to_owned()),
+        project_domain: Domain::Id("default".to_owned()),
+        cafile: None,
+        insecure: false,
+    };
+    Ok(Cloud::new(credentials, &configuration.region)?)
+}
+
+/// Ids of the demo image and of the smallest flavor, made when absent, once a hypervisor can be scheduled to.
+pub(super) async fn resources(settings: &Settings, cloud: &Cloud) -> Result<(String, String)> {
+    for (name, vcpus, ram, disk) in FLAVORS {
+        cloud.ensure_flavor(name, vcpus, ram, disk).await?;
+    }
+    let (_, vcpus, ram, disk) = FLAVORS[0];
+    let flavor = cloud.ensure_flavor(FLAVOR, vcpus, ram, disk).await?;
+    let image = match cloud.find_image(IMAGE).await? {
+        Some(image) => image,
+        None => upload(settings, cloud).await?,
+    };
+    hypervisor(settings, cloud).await?;
+    Ok((image, flavor))
+}
+
+async fn upload(settings: &Settings, cloud: &Cloud) -> Result<String> {
+    settings.printer.step(&format!("uploading the image {IMAGE} to Glance"));
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let docker = Docker::connect().await?;
+    let name = platform.image(IMAGE_SOURCE);
+    let archive = docker.save_image(&name).map_err(std::io::Error::other);
+    Ok(cloud.upload_image(IMAGE, Body::wrap_stream(archive)).await?)
+}
+
+/// A new compute service is found by the scheduler's periodic search; a boot before that finds no valid host.
+async fn hypervisor(settings: &Settings, cloud: &Cloud) -> Result<()> {
+    let start = Instant::now();
+    let mut said = false;
+    while !cloud.has_hypervisor().await? {
+        if start.elapsed() > LIMIT {
+            bail!(
+                "no hypervisor is up after {} s: see `octopenstack logs nova-docker-agent`",
+                LIMIT.as_secs()
+            );
+        }
+        if !said {
+            settings.printer.step("waiting until the scheduler has found the hypervisor");
+            said = true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+async fn first_server(settings: &Settings, cloud: &Cloud, image: &str, flavor: &str) -> Result<Server> {
+    if let Some(server) = cloud.servers(SERVER, Some("ACTIVE")).await?.into_iter().find(|s| s.name == SERVER)
+    {
+        settings.printer.step(&format!("the server {SERVER} is there already"));
+        return cloud.server(&server.id).await?.context("the server was deleted just now");
+    }
+    settings.printer.step(&format!("booting the server {SERVER}"));
+    let asked = cloud.boot(&NewServer { name: SERVER, image, flavor, host: None, count: 1 }).await?;
+    let server = cloud.wait_active(&asked.id, POLL, LIMIT).await?;
+    settings.printer.step(&format!("{SERVER} is ACTIVE"));
+    Ok(server)
+}
+
+fn farewell(server: &Server) -> String {
+    let Server { id, name, status, .. } = server;
+    let host = server.host.as_deref().unwrap_or("?");
+    format!(
+        "
+The cloud works: server {name} is {status} on {host}, as container nova-{id}.
+
+  ./octopenstack openstack server list              what nova-api knows
+  ./octopenstack openstack console log show {name}  what the instance wrote at its start
+  docker exec -it nova-{id} sh
+                                                    a shell in the instance
+  docker exec nova-{id} wget -qO- http://127.0.0.1/
+                                                    its web server
+  ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --nic none --wait another
+  ./octopenstack status                             the control plane
+  ./octopenstack rm                                 takes everything away (delete the servers first)"
+    )
 }

@@ -1,5 +1,6 @@
 //! One file per verb. A command reads settings, takes the lock when it changes something, acts, and says what it did.
 
+mod bench;
 mod build;
 mod demo;
 mod init;
@@ -12,6 +13,7 @@ mod run;
 mod start;
 mod status;
 mod stop;
+mod test;
 mod up;
 mod validate;
 
@@ -43,6 +45,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Validate => validate::run(&settings)?,
         Command::Render { dir } => render::run(&settings, &dir)?,
         Command::Demo => demo::run(&settings).await?,
+        Command::Test(test) => return test::run(&settings, &test).await,
+        Command::Bench(bench) => return bench::run(settings, bench).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod observe;
 pub(crate) mod ports;
 pub(crate) mod resources;
+mod save;
 pub(crate) mod stats;
 
 pub(crate) use docker::{Docker, Error};

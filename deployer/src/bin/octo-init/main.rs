@@ -46,9 +46,14 @@ fn say(text: &str) {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Command<'a> {
-    Run { log: Option<PathBuf>, program: &'a [String] },
+    Run {
+        log: Option<PathBuf>,
+        program: &'a [String],
+    },
     /// The second half of `run`; nobody calls it by hand.
-    Exec { program: &'a [String] },
+    Exec {
+        program: &'a [String],
+    },
     Probe(probe::Target),
 }
 

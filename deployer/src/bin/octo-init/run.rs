@@ -66,8 +66,11 @@ pub(crate) fn exec(program: &[String]) -> ExitCode {
 /// a second `octo-init` is started, which lets them through and becomes the program.
 fn start(log: Option<PathBuf>, program: &[String]) -> io::Result<(Child, mpsc::Receiver<()>)> {
     let (reader, writer) = io::pipe()?;
-    let child =
-        Command::new(&program[0]).args(&program[1..]).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    let mut second = Command::new(std::env::current_exe()?);
+    second.args(["exec", "--"]).args(program).stdout(writer.try_clone()?).stderr(writer);
+    let child = second.spawn()?;
+    // Our ends of the pipe close, and the log ends when the program does.
+    drop(second);
     let (done, drained) = mpsc::channel();
     std::thread::Builder::new().name("log".into()).spawn(move || {
         log::copy(reader, log);

@@ -1,0 +1,53 @@
+//! Benchmarks: both sides in one run, a table with ratios at the end.
+//!
+//! * [`boot`]: the agent against nova-compute's fake driver and against plain Docker
+//! * [`platform`]: how long the platform takes to come up, and what it takes of the machine
+
+pub(crate) mod boot;
+mod firehose;
+pub(crate) mod platform;
+mod process;
+mod sides;
+mod stats;
+pub(crate) mod table;
+
+pub(crate) use sides::{Side, Sides, Subjects};
+
+/// Why a benchmark has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The cloud did not do what was asked.
+    #[error(transparent)]
+    Cloud(#[from] crate::cloud::Error),
+    /// Docker did not.
+    #[error(transparent)]
+    Docker(#[from] crate::engine::Error),
+    /// The reference container could not be run.
+    #[error("the container beside the instances could not be run")]
+    Beside(#[from] bollard::errors::Error),
+    /// RabbitMQ's copy of the traffic cannot be had.
+    #[error("cannot listen to RabbitMQ's traces")]
+    Firehose(#[from] lapin::Error),
+    /// The agent does not tell its metrics.
+    #[error("the agent's metrics at {url} cannot be read")]
+    Metrics {
+        /// Where they were looked for.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Servers do not become as many as they should.
+    #[error("there are {there} servers and not {wanted} after {seconds} s")]
+    Count {
+        /// How many there should be.
+        wanted: usize,
+        /// How many there are.
+        there: usize,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A container of the platform does not run.
+    #[error("container {0} does not run")]
+    NotRunning(String),
+}

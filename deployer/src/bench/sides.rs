@@ -1,0 +1,192 @@
+//! The two compute services of a benchmark, and what is measured at them from outside.
+
+use std::time::{Duration, Instant};
+
+use bollard::exec::{CreateExecOptions, StartExecResults};
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures_util::StreamExt;
+
+use super::{Error, firehose::Firehose, process};
+use crate::cloud::Cloud;
+use crate::engine::Docker;
+use crate::printer::Printer;
+
+/// The container that is run beside the instances.
+const BESIDE: &str = "octopenstack-bench-beside";
+
+/// One compute service.
+#[derive(Debug)]
+pub(crate) struct Side {
+    /// For the output.
+    pub(crate) label: &'static str,
+    /// Its host in Nova.
+    pub(crate) host: String,
+    /// The container it runs in.
+    pub(crate) container: String,
+}
+
+/// What a benchmark is about.
+pub(crate) struct Subjects {
+    /// The agent.
+    pub(crate) ours: Side,
+    /// nova-compute with its fake driver.
+    pub(crate) theirs: Side,
+    /// Id of the image in Glance.
+    pub(crate) image: String,
+    /// Id of the flavor.
+    pub(crate) flavor: String,
+    /// The same image in Docker.
+    pub(crate) docker_image: String,
+    /// The agent's `/metrics`.
+    pub(crate) metrics: String,
+    /// The broker's container and its URI with the password.
+    pub(crate) broker: (String, String),
+}
+
+/// Everything a benchmark of boots works with.
+pub(crate) struct Sides<'a> {
+    pub(super) cloud: &'a Cloud,
+    pub(super) printer: &'a Printer,
+    pub(super) firehose: Firehose,
+    pub(super) ours: Side,
+    pub(super) theirs: Side,
+    pub(super) image: String,
+    pub(super) flavor: String,
+    docker: &'a Docker,
+    docker_image: String,
+    metrics: String,
+    broker: String,
+}
+
+/// Count and total time of the boots the agent has finished.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Boots {
+    count: f64,
+    seconds: f64,
+}
+
+impl Boots {
+    /// Mean seconds of the boots since then; infinite when there was none.
+    pub(super) fn mean_since(self, before: Boots) -> f64 {
+        super::stats::ratio(self.seconds - before.seconds, self.count - before.count)
+    }
+}
+
+impl<'a> Sides<'a> {
+    /// Switches the broker's tracing on and listens.
+    ///
+    /// # Errors
+    /// When the broker does not let us.
+    pub(crate) async fn start(
+        cloud: &'a Cloud,
+        docker: &'a Docker,
+        printer: &'a Printer,
+        subjects: Subjects,
+    ) -> Result<Self, Error> {
+        let (broker, uri) = subjects.broker;
+        tracing(docker, &broker, "trace_on").await?;
+        Ok(Self {
+            cloud,
+            printer,
+            firehose: Firehose::start(&uri).await?,
+            ours: subjects.ours,
+            theirs: subjects.theirs,
+            image: subjects.image,
+            flavor: subjects.flavor,
+            docker,
+            docker_image: subjects.docker_image,
+            metrics: subjects.metrics,
+            broker,
+        })
+    }
+
+    /// Switches the tracing off: it costs the broker a copy of each message.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub(crate) async fn stop(self) -> Result<(), Error> {
+        tracing(self.docker, &self.broker, "trace_off").await
+    }
+
+    /// Resident memory of a compute service in MB, without the init of its container.
+    pub(super) async fn rss(&self, side: &Side) -> Result<f64, Error> {
+        let found = self.docker.api().inspect_container(&side.container, None).await?;
+        let pid = found.state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok());
+        let init = pid.filter(|pid| *pid > 0).ok_or_else(|| Error::NotRunning(side.container.clone()))?;
+        let service: Vec<u32> = process::tree(init).into_iter().filter(|pid| *pid != init).collect();
+        Ok(process::memory(&service).rss_mb())
+    }
+
+    /// What the agent says of its boots: from the delivery of the RPC to ACTIVE saved.
+    pub(super) async fn agent_boots(&self) -> Result<Boots, Error> {
+        let url = &self.metrics;
+        let failed = |source| Error::Metrics { url: url.clone(), source };
+        let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        Ok(parse_boots(&answer.text().await.map_err(failed)?))
+    }
+
+    /// `docker run -d` of the instances' image with an instance's limits: time until it is started.
+    pub(super) async fn docker_run(&self) -> Result<Duration, Error> {
+        let docker = self.docker.api();
+        let remove = || RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let body = ContainerCreateBody {
+            image: Some(self.docker_image.clone()),
+            host_config: Some(HostConfig {
+                network_mode: Some("none".to_owned()),
+                memory: Some(64 << 20),
+                memory_swap: Some(64 << 20),
+                pids_limit: Some(1024),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let start = Instant::now();
+        let options = CreateContainerOptionsBuilder::default().name(BESIDE).build();
+        docker.create_container(Some(options), body).await?;
+        let started = docker.start_container(BESIDE, None).await;
+        let took = start.elapsed();
+        docker.remove_container(BESIDE, Some(remove())).await?;
+        started?;
+        Ok(took)
+    }
+}
+
+/// `rabbitmqctl trace_on` or `trace_off` in the broker's container.
+async fn tracing(docker: &Docker, broker: &str, verb: &str) -> Result<(), Error> {
+    let options = CreateExecOptions {
+        cmd: Some(vec!["rabbitmqctl".to_owned(), verb.to_owned()]),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..CreateExecOptions::default()
+    };
+    let exec = docker.api().create_exec(broker, options).await?;
+    if let StartExecResults::Attached { mut output, .. } = docker.api().start_exec(&exec.id, None).await? {
+        // What it says is of no use; its end is.
+        while output.next().await.is_some() {}
+    }
+    Ok(())
+}
+
+fn parse_boots(metrics: &str) -> Boots {
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    };
+    Boots { count: value("boot_duration_seconds_count"), seconds: value("boot_duration_seconds_sum") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boots_are_read_from_the_histogram() {
+        let text = "# TYPE boot_duration_seconds histogram\nboot_duration_seconds_sum 2.5\n\
+                    boot_duration_seconds_count 5\nboot_duration_seconds_bucket{le=\"0.05\"} 0\n";
+        let boots = parse_boots(text);
+        assert_eq!(boots, Boots { count: 5.0, seconds: 2.5 });
+        assert!((boots.mean_since(Boots { count: 1.0, seconds: 0.5 }) - 0.5).abs() < 1e-9);
+        assert!(boots.mean_since(boots).is_infinite());
+    }
+}

@@ -1,0 +1,122 @@
+//! `bench`: measures on this platform, and prints a table.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apply::Apply;
+use crate::bench::table::Table;
+use crate::bench::{Side, Sides, Subjects, boot, platform};
+use crate::bootstrap::secrets;
+use crate::cli::{Bench, Converge};
+use crate::engine::Docker;
+use crate::plan::platform::{BROKER_SECRET, BROKER_USER, Platform};
+use crate::settings::Settings;
+
+/// Profile with nova-compute's fake driver.
+const PROFILE: &str = "bench";
+/// The agent's service, and nova-compute's.
+const OURS: &str = "nova-docker-agent";
+const THEIRS: &str = "nova-compute-fake";
+/// The host name in the fake nova-compute's template.
+const THEIR_HOST: &str = "fake1";
+/// The port of the agent's `/metrics`, as in its template.
+const METRICS_PORT: u16 = 9774;
+/// Longest wait for a restarted compute service.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(mut settings: Settings, bench: Bench) -> Result<ExitCode> {
+    let table = match bench {
+        Bench::Boot { count, concurrent } => {
+            settings.profiles.push(PROFILE.to_owned());
+            let size = boot::Size { sequential: count, concurrent, on_full_host: count.div_ceil(2) };
+            boots(&settings, size).await?
+        }
+        Bench::Up => up(&settings).await?,
+    };
+    settings.printer.data(&table.to_string());
+    Ok(if table.met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn boots(settings: &Settings, size: boot::Size) -> Result<Table> {
+    super::up::run(settings, &Converge::everything()).await?;
+    let docker = Docker::connect().await?;
+    let cloud = super::demo::cloud(settings)?;
+    let (image, flavor) = super::demo::resources(settings, &cloud).await?;
+    let subjects = subjects(settings, image, flavor)?;
+    for side in [&subjects.ours, &subjects.theirs] {
+        restart(settings, &docker, side).await?;
+    }
+    let sides = Sides::start(&cloud, &docker, &settings.printer, subjects).await?;
+    let table = boot::run(&sides, size).await;
+    sides.stop().await?;
+    Ok(table?)
+}
+
+fn subjects(settings: &Settings, image: String, flavor: String) -> Result<Subjects> {
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let configuration = &settings.config.configuration;
+    let broker = platform.broker.as_deref().context("no service of the platform is a broker")?;
+    let address = platform.fixed_address(broker).context("the broker has no fixed address")?;
+    let secrets = secrets::read(&settings.paths.secrets())?;
+    let password = secrets.get(BROKER_SECRET).context("the broker has no password yet")?;
+    Ok(Subjects {
+        ours: Side {
+            label: "agent",
+            host: configuration.compute.host.clone(),
+            container: platform.container(OURS),
+        },
+        theirs: Side {
+            label: "nova-compute",
+            host: THEIR_HOST.to_owned(),
+            container: platform.container(THEIRS),
+        },
+        image,
+        flavor,
+        docker_image: platform.image("demo-instance"),
+        metrics: format!("http://{}:{METRICS_PORT}/metrics", configuration.api_address.value),
+        broker: (
+            platform.container(broker),
+            format!("amqp://{BROKER_USER}:{}@{address}:5672/%2f", password.reveal()),
+        ),
+    })
+}
+
+/// Both sides are measured from a fresh start.
+async fn restart(settings: &Settings, docker: &Docker, side: &Side) -> Result<()> {
+    let apply = Apply::reader(settings, docker.clone())?;
+    let service = if side.container.ends_with(OURS) { OURS } else { THEIRS };
+    docker.stop(&side.container, 30).await?;
+    docker.start(&side.container).await?;
+    let observed = docker.observe(settings.project()).await?;
+    apply.learn(&observed);
+    let start = Instant::now();
+    while let Err(reason) = apply.ready_now(service).await {
+        if start.elapsed() > LIMIT {
+            bail!("{} is not ready {} s after its restart: {reason}", side.container, LIMIT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// The platform is removed and made again: the times are those of the commands as a user gives them.
+async fn up(settings: &Settings) -> Result<Table> {
+    super::up::run(settings, &Converge::everything()).await?;
+    super::rm::run(settings, false, false).await?;
+    let start = Instant::now();
+    super::up::run(settings, &Converge::everything()).await?;
+    let up = start.elapsed();
+    let start = Instant::now();
+    super::up::run(settings, &Converge::everything()).await?;
+    let times = platform::Times { up, again: start.elapsed() };
+    let shape = Platform::new(&settings.config, &settings.profiles);
+    let containers: Vec<String> = shape.names.iter().map(|name| shape.container(name)).collect();
+    let mut images: Vec<String> =
+        shape.services.values().map(|service| shape.image(&service.image)).collect();
+    images.sort();
+    images.dedup();
+    let docker = Docker::connect().await?;
+    Ok(platform::table(&docker, &times, &containers, &images).await?)
+}
