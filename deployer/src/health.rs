@@ -85,6 +85,13 @@ pub(crate) fn condition(ready: Option<&Ready>, address: Ipv4Addr, access: &Acces
     }
 }
 
+/// The HTTP client of all probes: no proxy stands between the host and its bridge, and a redirect is an answer.
+pub(crate) fn client() -> reqwest::Client {
+    common::tls::install();
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.build().unwrap_or_default()
+}
+
 /// Asks once; the error is the last answer, for people.
 pub(crate) async fn probe(http: &reqwest::Client, condition: &Condition) -> Result<(), String> {
     let asked = async {
@@ -179,14 +186,9 @@ mod tests {
     async fn a_port_that_listens_is_ready() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let condition = Condition::Tcp { address: listener.local_addr().unwrap() };
-        let http = reqwest_client();
+        let http = client();
         probe(&http, &condition).await.unwrap();
         drop(listener);
         assert!(probe(&http, &condition).await.unwrap_err().contains("refused"));
-    }
-
-    fn reqwest_client() -> reqwest::Client {
-        common::tls::install();
-        reqwest::Client::new()
     }
 }

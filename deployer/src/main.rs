@@ -22,7 +22,6 @@ mod lock;
 mod plan;
 mod printer;
 mod render;
-mod rest;
 mod settings;
 
 use std::process::ExitCode;

@@ -3,24 +3,26 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use common::openstack::{Credentials, Domain, EndpointFilter, Session};
+
 use super::{Apply, Error};
 use crate::bootstrap::keystone::{self, Service, User, Wanted};
 use crate::plan::platform::{self, keystone_secret};
-use crate::rest::{self, Login, Session};
 
 impl Apply<'_> {
     /// Makes what is missing in a Keystone that is ready. Returns the number of things done.
     ///
     /// Keystone is asked directly, not through the load balancer: the two come up at the same time.
     pub(super) async fn identity(&self, keystone: &str) -> Result<usize, Error> {
-        let Some(login) = self.admin_login(keystone) else { return Ok(0) };
+        let Some(credentials) = self.admin_login(keystone) else { return Ok(0) };
         let task = self.settings.printer.task("keystone catalogue");
         task.now("users, roles, services, endpoints");
         let result = async {
-            let session = Session::login(&self.http, &login).await?;
-            keystone::ensure(&session, &login.url, &self.wanted_identity()).await
+            let direct = EndpointFilter { endpoint_override: Some(credentials.auth_url.clone()), ..EndpointFilter::default() };
+            let api = Session::new(credentials)?.service("identity", direct);
+            keystone::ensure(&api, &self.wanted_identity()).await
         };
-        let result: Result<Vec<String>, rest::Error> = result.await;
+        let result: Result<Vec<String>, common::openstack::Error> = result.await;
         match &result {
             Ok(done) if !done.is_empty() => {
                 task.done(&format!("{} users, roles and endpoints made", done.len()))
@@ -31,16 +33,21 @@ impl Apply<'_> {
     }
 
     /// The administrator's login at Keystone's own container.
-    fn admin_login(&self, keystone: &str) -> Option<Login> {
+    fn admin_login(&self, keystone: &str) -> Option<Credentials> {
         let address: Ipv4Addr = self.address_of(keystone)?;
         let api = self.platform.services[keystone].api.as_ref()?;
         let path = api.catalogue.as_ref().map_or("", |catalogue| catalogue.path.as_str());
         let admin = &self.platform.config.configuration.admin;
-        Some(Login {
-            url: format!("http://{address}:{}{path}", api.port),
-            user: admin.user.clone(),
-            project: admin.project.clone(),
+        let domain = || Domain::Id("default".to_owned());
+        Some(Credentials {
+            auth_url: format!("http://{address}:{}{path}", api.port),
+            username: admin.user.clone(),
+            project_name: admin.project.clone(),
             password: self.secrets.get(platform::ADMIN_SECRET)?.clone(),
+            user_domain: domain(),
+            project_domain: domain(),
+            cafile: None,
+            insecure: false,
         })
     }
 

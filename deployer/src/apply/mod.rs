@@ -47,7 +47,7 @@ pub(crate) enum Error {
     #[error("databases of {service}")]
     Database { service: String, source: mysql::Error },
     #[error("Keystone's users and catalogue")]
-    Identity(#[source] crate::rest::Error),
+    Identity(#[source] common::openstack::Error),
     /// A service did not become ready.
     #[error("{container} is not ready after {seconds:.0} s: {condition}; the last answer: {answer}{log}")]
     Gate { container: String, seconds: f64, condition: String, answer: String, log: LastLines },
@@ -137,7 +137,7 @@ impl<'a> Apply<'a> {
         templates: Templates,
     ) -> Self {
         let key = Key::new(secrets.get(platform::SPEC_SECRET).map_or("", Secret::reveal));
-        let http = crate::rest::client();
+        let http = crate::health::client();
         Apply { settings, platform, docker, secrets, key, templates, http, addresses: Mutex::default() }
     }
 

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::openstack::http::Request;
+use common::openstack::{Error, Service as Api};
 use common::secret::Secret;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::rest::{Error, Session};
 
 /// Project of the services' users.
 const PROJECT: &str = "service";
@@ -94,36 +95,36 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// Makes what is missing; returns what was done. `url` is Keystone's, with `/v3`.
-pub(crate) async fn ensure(session: &Session, url: &str, wanted: &Wanted) -> Result<Vec<String>, Error> {
+/// Makes what is missing; returns what was done. `api` is Keystone's `/v3`.
+pub(crate) async fn ensure(api: &Api, wanted: &Wanted) -> Result<Vec<String>, Error> {
     let mut done = Vec::new();
-    let mut present = look(session, url).await?;
+    let mut present = look(api).await?;
     let first = objects(wanted, &present);
     if !first.is_empty() {
-        done.extend(apply(session, url, &present, first).await?);
-        present = look(session, url).await?;
+        done.extend(apply(api, &present, first).await?);
+        present = look(api).await?;
     }
     let second = relations(wanted, &present);
-    done.extend(apply(session, url, &present, second).await?);
+    done.extend(apply(api, &present, second).await?);
     Ok(done)
 }
 
-async fn look(session: &Session, url: &str) -> Result<Present, Error> {
+async fn look(api: &Api) -> Result<Present, Error> {
     let list = async |path: &str, key: &str| -> Result<Vec<Value>, Error> {
-        let answer = session.call(Method::GET, &format!("{url}/{path}"), None).await?;
+        let answer: Value = api.json(&Request::new(Method::GET, path)).await?;
         Ok(answer[key].as_array().cloned().unwrap_or_default())
     };
     let (projects, roles, users, regions, services, endpoints) = tokio::try_join!(
-        list("projects?name=service&domain_id=default", "projects"),
-        list("roles", "roles"),
-        list("users?domain_id=default", "users"),
-        list("regions", "regions"),
-        list("services", "services"),
-        list("endpoints", "endpoints"),
+        list("/projects?name=service&domain_id=default", "projects"),
+        list("/roles", "roles"),
+        list("/users?domain_id=default", "users"),
+        list("/regions", "regions"),
+        list("/services", "services"),
+        list("/endpoints", "endpoints"),
     )?;
     let project = projects.first().map(|project| text(project, "id"));
     let grants = match &project {
-        Some(id) => list(&format!("role_assignments?scope.project.id={id}"), "role_assignments").await?,
+        Some(id) => list(&format!("/role_assignments?scope.project.id={id}"), "role_assignments").await?,
         None => Vec::new(),
     };
     let by =
@@ -206,16 +207,11 @@ fn relations(wanted: &Wanted, present: &Present) -> Vec<Change> {
     changes
 }
 
-async fn apply(
-    session: &Session,
-    url: &str,
-    present: &Present,
-    changes: Vec<Change>,
-) -> Result<Vec<String>, Error> {
+async fn apply(api: &Api, present: &Present, changes: Vec<Change>) -> Result<Vec<String>, Error> {
     stream::iter(changes)
         .map(|change| async move {
             let (method, path, body) = request(present, &change);
-            session.call(method, &format!("{url}/{path}"), body.as_ref()).await?;
+            api.send(&Request { body, ..Request::new(method, &path) }).await?;
             Ok(change.to_string())
         })
         .buffer_unordered(PARALLEL)
@@ -228,34 +224,34 @@ fn request(present: &Present, change: &Change) -> (Method, String, Option<Value>
     match change {
         Change::Project => {
             let body = json!({ "project": { "name": PROJECT, "domain_id": "default", "description": "Users of the services" } });
-            (Method::POST, "projects".into(), Some(body))
+            (Method::POST, "/projects".into(), Some(body))
         }
-        Change::Role(name) => (Method::POST, "roles".into(), Some(json!({ "role": { "name": name } }))),
-        Change::Region(name) => (Method::POST, "regions".into(), Some(json!({ "region": { "id": name } }))),
+        Change::Role(name) => (Method::POST, "/roles".into(), Some(json!({ "role": { "name": name } }))),
+        Change::Region(name) => (Method::POST, "/regions".into(), Some(json!({ "region": { "id": name } }))),
         Change::User(user) => {
             let body = json!({ "user": {
                 "name": user.name, "domain_id": "default", "password": user.password.reveal(), MARK: user.mark } });
-            (Method::POST, "users".into(), Some(body))
+            (Method::POST, "/users".into(), Some(body))
         }
         Change::Password { id, user } => {
             let body = json!({ "user": { "password": user.password.reveal(), MARK: user.mark } });
-            (Method::PATCH, format!("users/{id}"), Some(body))
+            (Method::PATCH, format!("/users/{id}"), Some(body))
         }
         Change::Service { kind, name } => {
-            (Method::POST, "services".into(), Some(json!({ "service": { "type": kind, "name": name } })))
+            (Method::POST, "/services".into(), Some(json!({ "service": { "type": kind, "name": name } })))
         }
         Change::Grant { user, role } => {
             let project = present.project.clone().unwrap_or_default();
             let user = present.users.get(user).map(|(id, _)| id.clone()).unwrap_or_default();
-            (Method::PUT, format!("projects/{project}/users/{user}/roles/{}", id(&present.roles, role)), None)
+            (Method::PUT, format!("/projects/{project}/users/{user}/roles/{}", id(&present.roles, role)), None)
         }
         Change::Endpoint { kind, interface, url, region } => {
             let body = json!({ "endpoint": {
                 "service_id": id(&present.services, kind), "interface": interface, "url": url, "region_id": region } });
-            (Method::POST, "endpoints".into(), Some(body))
+            (Method::POST, "/endpoints".into(), Some(body))
         }
         Change::Url { id, url, .. } => {
-            (Method::PATCH, format!("endpoints/{id}"), Some(json!({ "endpoint": { "url": url } })))
+            (Method::PATCH, format!("/endpoints/{id}"), Some(json!({ "endpoint": { "url": url } })))
         }
     }
 }
