@@ -102,6 +102,7 @@ impl Agent {
     /// # Errors
     /// When the agent must not run: see [`startup::Error`]. Peers that are away are waited for.
     pub async fn start(parts: Parts, life: Shutdown) -> Result<Arc<Self>, startup::Error> {
+        Self::watch_transport(&parts, &life);
         let config = parts.config;
         let timeout = Duration::from_secs(config.rpc_response_timeout);
         let client =
@@ -169,9 +170,19 @@ impl Agent {
         Ok(self.locks.act(uuid).await)
     }
 
-    /// True while the broker can be reached.
-    pub fn connected(&self) -> bool {
-        self.transport.connected()
+    /// Keeps `/healthz` informed about the broker, from before the first answer of the conductor on.
+    fn watch_transport(parts: &Parts, life: &Shutdown) {
+        let (transport, health) = (Arc::clone(&parts.transport), Arc::clone(&parts.health));
+        let life = life.clone();
+        life.clone().spawn_service(async move {
+            loop {
+                health.amqp(transport.connected());
+                tokio::select! {
+                    () = life.closed() => return,
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
+        });
     }
 
     /// Stops: no new requests, running ones are finished, then the broker is left. The containers run on.

@@ -371,6 +371,8 @@ async fn finish(agent: &Arc<Agent>, mut instance: Instance, then: Then) -> Resul
 async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known: &[InstanceUuid]) {
     let allocations = match agent.provider.allocations(&agent.tracker.node_uuid()).await {
         Ok(allocations) => allocations,
+        // The provider is made by the first audit.
+        Err(common::openstack::Error::Api(error)) if error.status == 404 => return,
         Err(error) => {
             return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
         }

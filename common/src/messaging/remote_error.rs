@@ -15,9 +15,9 @@ pub struct RemoteError {
     /// The formatted message.
     #[serde(default)]
     pub message: String,
-    /// Traceback lines; may be empty.
-    #[serde(default)]
-    pub tb: Vec<String>,
+    /// Traceback: a Python matter. Ours is empty, others' is not read.
+    #[serde(default, skip_deserializing)]
+    tb: [String; 0],
     /// Positional arguments of the constructor.
     #[serde(default)]
     pub args: Vec<Value>,
@@ -37,7 +37,7 @@ impl RemoteError {
             module: "nova.exception".into(),
             args: vec![Value::String(message.clone())],
             message,
-            tb: Vec::new(),
+            tb: [],
             kwargs,
         }
     }
@@ -50,7 +50,7 @@ impl RemoteError {
             module: "builtins".into(),
             args: vec![Value::String(message.clone())],
             message,
-            tb: Vec::new(),
+            tb: [],
             kwargs: Map::new(),
         }
     }

@@ -11,7 +11,7 @@ object! {
         text uuid;
         text user_id;
         text project_id;
-        text image_ref;
+        text image_ref, set_image_ref;
         text hostname;
         text display_name;
         text user_data;

@@ -8,6 +8,7 @@ use common::openstack::glance::OnBehalf;
 use serde_json::{Map, Value, json};
 
 use super::Call;
+use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::{Guards, Subject, guarded};
 
@@ -33,6 +34,8 @@ enum Aftermath {
     Image,
     /// The state in the argument `migration`.
     Migration,
+    /// The image that nova-api has written into the record already; or, in an evacuation, the migration.
+    Rebuild,
     /// The share that would never become usable.
     Share,
     /// The instance is on no host, and the claim on this one is void.
@@ -81,7 +84,7 @@ const REFUSALS: &[Refusal] = &[
     // Image operations
     with(Aftermath::Image, refusal("snapshot_instance", Guards::REF, Answer::NotImplemented)),
     with(Aftermath::Image, refusal("backup_instance", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("rebuild_instance", Guards::REF, Answer::NotImplemented)),
+    with(Aftermath::Rebuild, refusal("rebuild_instance", Guards::REF, Answer::NotImplemented)),
     refusal("volume_snapshot_create", Guards::NONE, Answer::NotImplemented),
     refusal("volume_snapshot_delete", Guards::NONE, Answer::NotImplemented),
     refusal(
@@ -236,6 +239,12 @@ async fn put_right(
         Aftermath::None => {}
         Aftermath::Image => remove_image(call, args).await,
         Aftermath::Migration => fail_migration(call, args).await,
+        Aftermath::Rebuild => {
+            fail_migration(call, args).await;
+            if let Some(subject) = subject {
+                keep_image(call, subject, args).await;
+            }
+        }
         Aftermath::Share => fail_share(call, args).await,
         Aftermath::Unshelve => {
             if let Some(subject) = subject {
@@ -271,6 +280,24 @@ async fn fail_migration(call: &Call, args: &Map<String, Value>) {
         && let Err(error) = call.agent.provider.revert_allocations(from, to).await
     {
         tracing::warn!(error = %Chain(&error), "the allocations could not be given back to the instance");
+    }
+}
+
+/// The instance still is what it was made from: a hard reboot must not make it from the other image.
+async fn keep_image(call: &Call, subject: &Subject, args: &Map<String, Value>) {
+    if args.get("recreate").and_then(Value::as_bool).unwrap_or(false) {
+        return;
+    }
+    let mut instance = subject.bare();
+    if let Some(image) = args.get("orig_image_ref").and_then(Value::as_str) {
+        instance.set_image_ref(image);
+    }
+    let metadata = args.get("orig_sys_metadata").cloned().and_then(|kept| serde_json::from_value(kept).ok());
+    if let Some(metadata) = metadata {
+        instance.set_system_metadata(metadata);
+    }
+    if let Err(error) = call.agent.conductor.save(&call.context, &mut instance, Expect::ANY).await {
+        tracing::warn!(error = %Chain(&error), "the instance's image could not be put back");
     }
 }
 

@@ -29,7 +29,6 @@ impl Task for ReportState {
     }
 
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
-        agent.health.amqp(agent.connected());
         let count = self.service.report_count().unwrap_or_default() + 1;
         self.service.set_report_count(count);
         if let Err(error) = agent.conductor.save_service(&RequestContext::admin(), &mut self.service).await {

@@ -21,6 +21,9 @@ use crate::messaging::{Address, Delivery, Outgoing, Settlement, Subscription};
 /// How many messages the broker hands over before the first of them is acknowledged.
 const PREFETCH: u16 = 32;
 
+/// The client library keeps room for 64 frames per connection; with the broker's default of 128 KiB that would be 8 MiB.
+const FRAME_MAX: u32 = 16 * 1024;
+
 /// AMQP reply codes.
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
@@ -85,6 +88,7 @@ impl Link {
             },
             vhost: vhost.to_owned(),
             query: AMQPQueryString {
+                frame_max: Some(FRAME_MAX),
                 heartbeat: Some(options.heartbeat),
                 connection_timeout: Some(10_000),
                 ..AMQPQueryString::default()
