@@ -33,11 +33,27 @@ pub(super) async fn up(settings: &Settings, docker: &Docker, services: &[String]
     Ok(built + done)
 }
 
-/// Images to build: all for the whole platform (the demo's too), else those of the services.
+/// Images to build: those of the services; for the whole platform also those no service uses (the demo's), but none of
+/// a profile that was not asked for.
 fn images(platform: &Platform, services: &[String]) -> Vec<String> {
-    if services.is_empty() {
-        return Vec::new();
+    let used = |name: &String| platform.services[name].image.value.clone();
+    if !services.is_empty() {
+        return crate::plan::order::with_dependencies(&platform.services, services)
+            .iter()
+            .map(used)
+            .collect();
     }
-    let names = crate::plan::order::with_dependencies(&platform.services, services);
-    names.iter().map(|name| platform.services[name].image.value.clone()).collect()
+    let other_profiles: Vec<&str> = platform
+        .config
+        .services
+        .services
+        .iter()
+        .filter(|(name, _)| !platform.services.contains_key(name.as_str()))
+        .map(|(_, service)| service.image.as_str())
+        .collect();
+    let wanted: Vec<String> = platform.services.keys().map(used).collect();
+    let all = platform.config.services.images.names();
+    all.filter(|image| wanted.iter().any(|name| name == image) || !other_profiles.contains(image))
+        .map(str::to_owned)
+        .collect()
 }
