@@ -30,7 +30,10 @@ impl Apply<'_> {
                 return Ok(());
             }
         }
-        let Err(unmet) = wait(patience, || self.check(name, &container)).await else { return Ok(()) };
+        // Restarts of earlier days do not count.
+        let before = self.docker.inspect(&container).await.ok().flatten().map_or(0, |state| state.restarts);
+        let limit = before + MAX_RESTARTS;
+        let Err(unmet) = wait(patience, || self.check(name, &container, limit)).await else { return Ok(()) };
         Err(Error::Gate {
             seconds: start.elapsed().as_secs_f64(),
             condition: format!("waiting until {}", unmet.condition),
@@ -40,8 +43,8 @@ impl Apply<'_> {
         })
     }
 
-    /// One look at a container and one probe.
-    async fn check(&self, name: &str, container: &str) -> Result<(), Unmet> {
+    /// One look at a container and one probe. After `limit` restarts there is no hope.
+    async fn check(&self, name: &str, container: &str, limit: i64) -> Result<(), Unmet> {
         let unmet = |condition: &Condition, answer: String, hopeless| Unmet {
             condition: condition.to_string(),
             answer,
@@ -52,7 +55,7 @@ impl Apply<'_> {
             self.docker.inspect(container).await.map_err(|error| unmet(&runs, error.to_string(), false))?;
         let state = state.ok_or_else(|| unmet(&runs, "the container does not exist".into(), true))?;
         if !state.running {
-            return Err(unmet(&runs, stopped(&state), state.restarts >= MAX_RESTARTS));
+            return Err(unmet(&runs, stopped(&state), state.restarts >= limit));
         }
         let address = self.remember(name, state.address);
         let wanted = condition(self.platform.services[name].ready.as_deref(), address, &self.access());
@@ -60,12 +63,12 @@ impl Apply<'_> {
             Condition::Log { text } => self.logged(container, text, &state.started_at).await,
             other => probe(&self.http, other).await,
         };
-        answer.map_err(|answer| unmet(&wanted, answer, state.restarts >= MAX_RESTARTS))
+        answer.map_err(|answer| unmet(&wanted, answer, state.restarts >= limit))
     }
 
     /// The readiness of a running service now, in a sentence when it is not.
     pub(crate) async fn ready_now(&self, name: &str) -> Result<(), String> {
-        let unmet = self.check(name, &self.platform.container(name)).await.err();
+        let unmet = self.check(name, &self.platform.container(name), i64::MAX).await.err();
         unmet.map_or(Ok(()), |unmet| Err(format!("not yet: {}: {}", unmet.condition, unmet.answer)))
     }
 

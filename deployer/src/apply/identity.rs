@@ -18,7 +18,10 @@ impl Apply<'_> {
         let task = self.settings.printer.task("keystone catalogue");
         task.now("users, roles, services, endpoints");
         let result = async {
-            let direct = EndpointFilter { endpoint_override: Some(credentials.auth_url.clone()), ..EndpointFilter::default() };
+            let direct = EndpointFilter {
+                endpoint_override: Some(credentials.auth_url.clone()),
+                ..EndpointFilter::default()
+            };
             let api = Session::new(credentials)?.service("identity", direct);
             keystone::ensure(&api, &self.wanted_identity()).await
         };

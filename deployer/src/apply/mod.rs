@@ -6,7 +6,8 @@ mod gate;
 mod identity;
 mod node;
 mod preflight;
-mod teardown;
+mod remove;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -27,7 +28,7 @@ use crate::plan::platform::{self, Platform};
 use crate::render::Templates;
 use crate::settings::{Paths, Settings};
 
-pub(crate) use teardown::Extent;
+pub(crate) use remove::Extent;
 
 /// Why a step could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,11 @@ pub(crate) enum Error {
     /// The image was not built.
     #[error("the image of {service}, {image}, does not exist; `octopenstack build` makes it")]
     NoImage { service: String, image: String },
+    /// `subnet` was changed under a running platform.
+    #[error(
+        "the platform's network has the subnet {present}, but configuration.yaml says {wanted}; `octopenstack rm --keep-volumes` makes room for the change"
+    )]
+    Subnet { present: String, wanted: String },
     /// Keystone has no user for it.
     #[error("{service} was not started: it has no user in Keystone yet")]
     NoUser { service: String },
@@ -123,7 +129,18 @@ impl<'a> Apply<'a> {
 
     /// For verbs that make nothing: secrets are read, not made.
     pub(crate) fn reader(settings: &'a Settings, docker: Docker) -> Result<Self, Error> {
-        let platform = Platform::new(&settings.config, &settings.profiles);
+        Self::reading(settings, docker, &settings.profiles)
+    }
+
+    /// The same with the services of all profiles: they may run.
+    pub(crate) fn reader_of_all(settings: &'a Settings, docker: Docker) -> Result<Self, Error> {
+        let services = settings.config.services.services.iter();
+        let profiles: Vec<String> = services.filter_map(|(_, service)| service.profile.clone()).collect();
+        Self::reading(settings, docker, &profiles)
+    }
+
+    fn reading(settings: &'a Settings, docker: Docker, profiles: &[String]) -> Result<Self, Error> {
+        let platform = Platform::new(&settings.config, profiles);
         let secrets = crate::bootstrap::secrets::read(&settings.paths.secrets())?;
         let templates = Templates::load(&settings.config.templates)?;
         Ok(Self::with_secrets(settings, docker, platform, secrets, templates))
@@ -179,7 +196,7 @@ impl<'a> Apply<'a> {
         let desired = self.desire(&names, true).await.map_err(one)?;
         let observed =
             self.docker.observe(self.platform.project()).await.map_err(|error| one(error.into()))?;
-        self.check_ports(&names, &observed).map_err(one)?;
+        self.check_network(&observed).and_then(|()| self.check_ports(&names, &observed)).map_err(one)?;
         let steps = platform_steps(&self.platform, &observed, mode.everything);
         for step in &steps {
             self.platform_step(step).await.map_err(one)?;

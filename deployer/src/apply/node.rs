@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{Apply, Error, LastLines, Mode};
 use crate::bootstrap::mysql;
 use crate::engine::files;
-use crate::plan::diff::{DesiredService, Observed, Step, service_steps};
+use crate::plan::diff::{Container, DesiredService, Observed, State, Step, service_steps};
 use crate::plan::platform::{self, Platform};
 use crate::plan::spec::Desired;
 use crate::printer::Task;
@@ -58,7 +58,7 @@ impl Apply<'_> {
                 steps.iter().any(|step| matches!(step, Step::RunJob { job: planned, .. } if planned == job));
             if planned || mode.again {
                 task.now(&format!("job {job}"));
-                self.job(wanted).await?;
+                self.job(wanted, observed.containers.get(&wanted.spec.name)).await?;
                 done += 1;
             }
         }
@@ -128,12 +128,16 @@ impl Apply<'_> {
     }
 
     /// Runs a job to its end. Its container stays: it is the record that the job was done.
-    async fn job(&self, desired: &Desired) -> Result<(), Error> {
+    async fn job(&self, desired: &Desired, known: Option<&Container>) -> Result<(), Error> {
         let name = &desired.spec.name;
-        files::prepare(desired)?;
-        self.docker.create(self.platform.project(), desired).await?;
         let start = Instant::now();
-        self.docker.start(name).await?;
+        // A job that an interrupted deployer left running is waited for: half of a schema migration cannot be repeated.
+        let runs = known.is_some_and(|known| known.state == State::Running && known.spec == desired.hash);
+        if !runs {
+            files::prepare(desired)?;
+            self.docker.create(self.platform.project(), desired).await?;
+            self.docker.start(name).await?;
+        }
         let ended = self.docker.wait_for_exit(name, Duration::from_secs(desired.timeout)).await?;
         let how = match ended {
             Some(state) if state.exit_code == 0 => return Ok(()),

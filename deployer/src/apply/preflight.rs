@@ -14,7 +14,20 @@ impl Apply<'_> {
     /// The checks that need no image, before minutes are spent on building some.
     pub(crate) async fn preflight(&self, wanted: &[String]) -> Result<(), Error> {
         let names = order::with_dependencies(&self.platform.services, &self.selected(wanted)?);
-        self.check_ports(&names, &self.docker.observe(self.platform.project()).await?)
+        let observed = self.docker.observe(self.platform.project()).await?;
+        self.check_network(&observed)?;
+        self.check_ports(&names, &observed)
+    }
+
+    /// A network cannot change its subnet, and its containers cannot change their network while they run.
+    pub(super) fn check_network(&self, observed: &Observed) -> Result<(), Error> {
+        let wanted = self.platform.config.configuration.subnet.to_string();
+        match &observed.network {
+            Some(subnet) if !subnet.is_empty() && *subnet != wanted => {
+                Err(Error::Subnet { present: subnet.clone(), wanted })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ports on the host that our containers want and do not have yet.

@@ -9,7 +9,6 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-
 /// Project of the services' users.
 const PROJECT: &str = "service";
 /// Roles of the services' users: `service` is what new policies ask for, `admin` what the rest does.
@@ -243,7 +242,11 @@ fn request(present: &Present, change: &Change) -> (Method, String, Option<Value>
         Change::Grant { user, role } => {
             let project = present.project.clone().unwrap_or_default();
             let user = present.users.get(user).map(|(id, _)| id.clone()).unwrap_or_default();
-            (Method::PUT, format!("/projects/{project}/users/{user}/roles/{}", id(&present.roles, role)), None)
+            (
+                Method::PUT,
+                format!("/projects/{project}/users/{user}/roles/{}", id(&present.roles, role)),
+                None,
+            )
         }
         Change::Endpoint { kind, interface, url, region } => {
             let body = json!({ "endpoint": {

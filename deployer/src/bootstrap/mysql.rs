@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use common::secret::Secret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+
+/// A login may take this long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// MariaDB refused something.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +96,9 @@ async fn connect(address: Ipv4Addr, user: &str, password: &Secret) -> Result<MyS
         .password(password.reveal())
         .ssl_mode(MySqlSslMode::Disabled)
         .disable_statement_logging();
-    options.connect().await.map_err(|source| Error::Login { address, user: user.to_owned(), source })
+    let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
+    let connected = connected.unwrap_or_else(|late| Err(sqlx::Error::Io(std::io::Error::other(late))));
+    connected.map_err(|source| Error::Login { address, user: user.to_owned(), source })
 }
 
 async fn look(root: &mut MySqlConnection, account: &Account) -> Result<Present, Error> {

@@ -9,7 +9,7 @@ use crate::settings::Settings;
 
 pub(super) async fn run(settings: &Settings, services: &[String], follow: bool, tail: &str) -> Result<()> {
     let docker = Docker::connect().await?;
-    let apply = Apply::reader(settings, docker.clone())?;
+    let apply = Apply::reader_of_all(settings, docker.clone())?;
     let selected = apply.selected(services)?;
     let containers = docker.containers(settings.project()).await?;
     let wanted: Vec<(String, String)> = containers

@@ -12,17 +12,15 @@ pub(super) async fn run(settings: &Settings, keep_volumes: bool, images: bool) -
     let docker = Docker::connect().await?;
     let project = settings.project();
     let observed = docker.observe(project).await?;
-    let nothing = observed.containers.is_empty() && !observed.network && observed.volumes.is_empty();
-    if nothing && !settings.paths.state.exists() && !images {
+    let apply = Apply::reader_of_all(settings, docker)?;
+    let instances = apply.instances().await?;
+    let nothing = observed.containers.is_empty() && observed.network.is_none() && observed.volumes.is_empty();
+    if nothing && instances.is_empty() && !settings.paths.state.exists() && !images {
         settings.printer.say(&format!("the platform {project} does not exist: nothing is left to remove"));
         return Ok(());
     }
-    let data = match data(settings, &observed, keep_volumes)? {
-        Answer::Data(data) => data,
-        Answer::Stop => return Ok(()),
-    };
+    let Some(data) = data(settings, &observed, &instances, keep_volumes)? else { return Ok(()) };
     let _lock = super::lock(settings, "rm")?;
-    let apply = Apply::reader(settings, docker)?;
     let extent = Extent { data, images };
     let removed = apply.remove(extent).await;
     let left = apply.left_over(extent).await?;
@@ -30,51 +28,52 @@ pub(super) async fn run(settings: &Settings, keep_volumes: bool, images: bool) -
     if !left.is_empty() {
         bail!("these could not be removed:\n  {}", left.into_iter().collect::<Vec<_>>().join("\n  "));
     }
-    let kept =
-        if data { String::new() } else { " but volumes, secrets and logs, which were kept".to_owned() };
-    settings.printer.say(&format!(
-        "{project}: removed; nothing is left{kept} (containers, networks, links{})",
-        checked(extent)
-    ));
+    settings.printer.say(&format!("{project}: removed; nothing is left{}", looked_for(extent)));
     Ok(())
 }
 
-fn checked(extent: Extent) -> &'static str {
-    match (extent.data, extent.images) {
-        (true, true) => ", volumes, state, images: all looked for",
-        (true, false) => ", volumes, state: all looked for",
-        (false, true) => ", images: all looked for",
-        (false, false) => ": all looked for",
+fn looked_for(extent: Extent) -> String {
+    let mut kinds = vec!["containers", "networks", "links"];
+    if extent.data {
+        kinds.extend(["volumes", "instances", "state"]);
     }
+    if extent.images {
+        kinds.push("images");
+    }
+    let kept = if extent.data { "" } else { "; volumes, secrets, logs and instances were kept" };
+    format!(" (looked for {}{kept})", kinds.join(", "))
 }
 
-enum Answer {
-    /// Go on, with or without the data.
-    Data(bool),
-    Stop,
-}
-
-fn data(settings: &Settings, observed: &Observed, keep: bool) -> Result<Answer> {
+/// Whether the data goes too; `None` when nothing shall be done.
+fn data(settings: &Settings, observed: &Observed, instances: &[String], keep: bool) -> Result<Option<bool>> {
     if keep {
-        return Ok(Answer::Data(false));
+        return Ok(Some(false));
     }
-    if settings.yes || (observed.volumes.is_empty() && !settings.paths.secrets().exists()) {
-        return Ok(Answer::Data(true));
+    let none = observed.volumes.is_empty() && instances.is_empty() && !settings.paths.secrets().exists();
+    if settings.yes || none {
+        return Ok(Some(true));
     }
-    let volumes: Vec<&str> = observed.volumes.iter().map(String::as_str).collect();
-    settings.printer.say(&format!(
-        "The data of {}: volumes {}; secrets and logs.",
-        settings.project(),
-        volumes.join(", ")
-    ));
+    settings.printer.say(&inventory(settings.project(), observed, instances));
     match settings.printer.ask("Delete it for good?") {
-        Some(true) => Ok(Answer::Data(true)),
-        Some(false) => match settings.printer.ask("Remove the containers and keep the data?") {
-            Some(true) => Ok(Answer::Data(false)),
-            _ => Ok(Answer::Stop),
-        },
-        None => bail!(
-            "rm would delete data and there is no terminal to ask at: give --yes, or --keep-volumes to keep it"
-        ),
+        Some(true) => Ok(Some(true)),
+        Some(false) => {
+            let containers = settings.printer.ask("Remove the control plane's containers and keep the data?");
+            Ok(containers.filter(|yes| *yes).map(|_| false))
+        }
+        None => {
+            bail!(
+                "rm would delete data and there is no terminal to ask at: give --yes, or --keep-volumes to keep it"
+            )
+        }
     }
+}
+
+/// What would be lost.
+fn inventory(project: &str, observed: &Observed, instances: &[String]) -> String {
+    let volumes: Vec<&str> = observed.volumes.iter().map(String::as_str).collect();
+    let mut text = format!("The data of {project}: volumes {}; secrets; logs", volumes.join(", "));
+    if !instances.is_empty() {
+        text += &format!("; {} instance(s): {}", instances.len(), instances.join(", "));
+    }
+    text
 }

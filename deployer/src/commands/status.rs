@@ -33,10 +33,15 @@ struct Report {
 
 pub(super) async fn run(settings: &Settings, json: bool) -> Result<()> {
     let docker = Docker::connect().await?;
-    let apply = Apply::reader(settings, docker)?;
+    let apply = Apply::reader_of_all(settings, docker)?;
     let observed = apply.docker.observe(settings.project()).await?;
     apply.learn(&observed);
-    let rows = apply.platform.names.iter().map(|name| {
+    let asked = |name: &&String| {
+        let profile = apply.platform.services[*name].profile.as_ref();
+        let there = observed.containers.contains_key(&apply.platform.container(name));
+        there || profile.is_none_or(|profile| settings.profiles.contains(profile))
+    };
+    let rows = apply.platform.names.iter().filter(asked).map(|name| {
         let container = observed.containers.get(&apply.platform.container(name));
         row(&apply, name, container)
     });

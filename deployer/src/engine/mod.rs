@@ -4,6 +4,7 @@ pub(crate) mod container;
 pub(crate) mod docker;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod observe;
 pub(crate) mod ports;

@@ -15,7 +15,7 @@ impl Docker {
             tokio::try_join!(self.containers(project), self.networks(project), self.volumes(project))?;
         Ok(Observed {
             containers: containers.into_iter().collect(),
-            network: networks.iter().any(|name| name == project),
+            network: networks.into_iter().find(|(name, _)| name == project).map(|(_, subnet)| subnet),
             volumes: volumes.into_iter().collect(),
         })
     }

@@ -7,7 +7,7 @@ use bollard::query_parameters::{ListNetworksOptionsBuilder, RemoveVolumeOptionsB
 use common::config::Subnet;
 
 use super::docker::explain;
-use super::{Docker, Error, KIND, PROJECT};
+use super::{Docker, Error, KIND, PROJECT, SPEC};
 
 impl Docker {
     /// The platform's bridge. The lower half of the subnet is for fixed addresses, Docker gives from the upper half.
@@ -29,7 +29,12 @@ impl Docker {
             driver: Some("bridge".into()),
             ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
             options: Some(HashMap::from([("com.docker.network.bridge.name".into(), bridge.into())])),
-            labels: Some(labels(project, "network")),
+            labels: Some(
+                labels(project, "network")
+                    .into_iter()
+                    .chain([(SPEC.to_owned(), subnet.to_string())])
+                    .collect(),
+            ),
             ..NetworkCreateRequest::default()
         };
         let doing = format!(
@@ -39,12 +44,15 @@ impl Docker {
         Ok(())
     }
 
-    /// Names of the project's networks.
-    pub(crate) async fn networks(&self, project: &str) -> Result<Vec<String>, Error> {
+    /// The project's networks: names, each with the subnet it was made with.
+    pub(crate) async fn networks(&self, project: &str) -> Result<Vec<(String, String)>, Error> {
         let options = ListNetworksOptionsBuilder::default().filters(&filter(project)).build();
         let list =
             self.api().list_networks(Some(options)).await.map_err(|error| explain("list networks", error))?;
-        Ok(list.into_iter().filter_map(|network| network.name).collect())
+        let subnet = |labels: Option<HashMap<String, String>>| {
+            labels.and_then(|mut labels| labels.remove(SPEC)).unwrap_or_default()
+        };
+        Ok(list.into_iter().filter_map(|network| Some((network.name?, subnet(network.labels)))).collect())
     }
 
     /// Removes a network; an absent one is fine.

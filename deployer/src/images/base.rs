@@ -74,7 +74,9 @@ impl Builder<'_> {
     }
 
     async fn pull(&self, patience: Duration, task: &Task) -> Result<(), Error> {
-        task.now(&format!("pulling {PULLED}:{PULLED_TAG}"));
+        let name = format!("{PULLED}:{PULLED_TAG}");
+        task.now(&format!("pulling {name}"));
+        let was_there = inspect(self.docker, &name).await?.is_some();
         let options = CreateImageOptionsBuilder::default().from_image(PULLED).tag(PULLED_TAG).build();
         let doing = format!("pull {PULLED}:{PULLED_TAG}");
         let docker = self.docker.patient(Duration::from_secs(600));
@@ -91,6 +93,10 @@ impl Builder<'_> {
         let options = TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
         let tagged = self.docker.api().tag_image(&format!("{PULLED}:{PULLED_TAG}"), Some(options)).await;
         tagged.map_err(|error| explain("name the Debian root", error))?;
+        if !was_there {
+            // The name was ours for a moment only.
+            self.docker.remove_image(&name).await?;
+        }
         Ok(())
     }
 

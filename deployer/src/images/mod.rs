@@ -99,6 +99,10 @@ impl Builder<'_> {
                 Err(error) => errors.push(error),
             }
         }
+        // Images that lost their name to a newer one; those that containers still use go at a later build.
+        if count > 0 {
+            errors.extend(self.docker.prune_images().await.err().map(Error::from));
+        }
         if errors.is_empty() { Ok(count) } else { Err(errors) }
     }
 

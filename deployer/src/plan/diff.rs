@@ -19,7 +19,8 @@ pub(crate) struct DesiredService {
 pub(crate) struct Observed {
     /// Containers by name.
     pub(crate) containers: BTreeMap<String, Container>,
-    pub(crate) network: bool,
+    /// The subnet of the platform's network, when that exists.
+    pub(crate) network: Option<String>,
     pub(crate) volumes: BTreeSet<String>,
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for Step {
 
 /// Steps that belong to the whole platform: network, volumes, leftovers.
 pub(crate) fn platform_steps(platform: &Platform, observed: &Observed, everything: bool) -> Vec<Step> {
-    let network = (!observed.network).then(|| Step::CreateNetwork(platform.network()));
+    let network = observed.network.is_none().then(|| Step::CreateNetwork(platform.network()));
     let missing = platform.volumes().into_iter().filter(|volume| !observed.volumes.contains(volume));
     let leftovers = observed
         .containers
