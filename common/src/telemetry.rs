@@ -8,7 +8,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Libraries whose `debug` lines tell about bytes and sockets, or print whole requests: never below these levels.
-const LIBRARIES: &str = "bollard=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lapin=info,\
+/// What the AMQP library meets comes back as an error and is logged by us, in our words.
+const LIBRARIES: &str = "bollard=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lapin=off,\
                          async_global_executor=info,tokio_util=info,mio=info,actix_server=warn,actix_http=warn";
 
 /// Starts logging for this process; a second call does nothing.

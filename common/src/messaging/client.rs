@@ -152,6 +152,11 @@ impl Client {
         Ok(Self { transport, exchange: exchange.into(), reply_queue, timeout, waiters })
     }
 
+    /// How long [`Self::call`] waits.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Calls and waits for the answer.
     ///
     /// # Errors

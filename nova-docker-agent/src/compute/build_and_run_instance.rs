@@ -95,6 +95,7 @@ impl BuildAndRunInstance {
         agent.tracker.test(&self.instance)?;
         self.take_over(call).await?;
         self.taken = true;
+        tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
         let mut root = self.check()?;
         let (request, properties) = image_of_build(&self.image, &self.instance);
         let spec = instance_spec(&self.instance, properties)?;
@@ -112,6 +113,7 @@ impl BuildAndRunInstance {
             event_start(agent, context, acting.uuid(), EVENT),
         );
         spawned?;
+        tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the container runs");
         self.instance.set_state(VmState::Active);
         self.instance.set_task(None);
         self.instance.set_power_state(PowerState::Running as i64);
@@ -200,8 +202,8 @@ impl BuildAndRunInstance {
             if let Err(error) = agent.driver.destroy(uuid).await {
                 tracing::error!(error = %Chain(&error), "the container of a failed build could not be removed");
                 // With something left here no other host may build it.
-                if !matches!(outcome, Outcome::Quiet) {
-                    outcome = Outcome::Abort(format!("clean-up after a failed build failed: {error}"));
+                if let Outcome::Abort(reason) | Outcome::Reschedule(reason) = outcome {
+                    outcome = Outcome::Abort(format!("{reason}; and it could not be cleaned up: {error}"));
                 }
             }
             agent.tracker.release(uuid);

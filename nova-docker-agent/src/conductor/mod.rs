@@ -8,6 +8,8 @@ mod events;
 mod instances;
 mod services;
 
+use std::time::Duration;
+
 use common::messaging::{CallError, Client, RemoteError, RequestContext, Target};
 use common::objects::manifest::manifest;
 use common::objects::{self, Versioned};
@@ -86,7 +88,7 @@ impl Conductor {
     ///
     /// # Errors
     /// When none answers in time.
-    pub async fn ping(&self, patience: std::time::Duration) -> Result<(), Error> {
+    pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let target = Target::topic("conductor", "1.0").namespace("baseapi");
         let args = args([("arg", json!("nova-docker-agent"))]);
         self.client.call_within(&target, &RequestContext::admin(), "ping", args, (patience, None)).await?;
@@ -121,13 +123,26 @@ impl Conductor {
         (method, keys): (&str, &[&str]),
         keywords: Value,
     ) -> Result<(), Error> {
+        let patience = self.client.timeout();
+        self.action_within(context, object, (method, keys, patience), keywords).await
+    }
+
+    /// As [`Self::action`], waiting `patience` for the answer.
+    async fn action_within<T: Versioned>(
+        &self,
+        context: &RequestContext,
+        object: &mut T,
+        (method, keys, patience): (&str, &[&str], Duration),
+        keywords: Value,
+    ) -> Result<(), Error> {
         let args = args([
             ("objinst", object.object().changed_primitive(keys)),
             ("objmethod", json!(method)),
             ("args", json!([])),
             ("kwargs", keywords),
         ]);
-        let answer = self.client.call(&self.target, context, "object_action", args).await?;
+        let patience = (patience, None);
+        let answer = self.client.call_within(&self.target, context, "object_action", args, patience).await?;
         if let Value::Array(parts) = answer
             && let Some(Value::Object(updates)) = parts.into_iter().next()
         {

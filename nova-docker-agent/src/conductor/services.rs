@@ -1,5 +1,7 @@
 //! The records of the compute service and of the hypervisor.
 
+use std::time::Duration;
+
 use common::messaging::RequestContext;
 use common::objects::{ComputeNode, Service};
 use serde_json::json;
@@ -8,6 +10,9 @@ use super::{Conductor, Error, read, read_list, read_optional};
 
 /// Nova's name of the service we are.
 pub(super) const BINARY: &str = "nova-compute";
+
+/// What identifies our service record.
+const SERVICE_KEYS: [&str; 5] = ["id", "host", "binary", "topic", "version"];
 
 impl Conductor {
     /// The lowest version among the running services of these binaries; 0 when there is none.
@@ -41,13 +46,21 @@ impl Conductor {
         self.action(context, service, ("create", &[]), json!({})).await
     }
 
-    /// Saves the changed fields of our service record; a changed `report_count` is the heartbeat.
+    /// Saves the changed fields of our service record.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn save_service(&self, context: &RequestContext, service: &mut Service) -> Result<(), Error> {
-        let keys = ["id", "host", "binary", "topic", "version"];
-        self.action(context, service, ("save", &keys), json!({})).await
+        self.action(context, service, ("save", &SERVICE_KEYS), json!({})).await
+    }
+
+    /// The heartbeat: saves the new `report_count`, and gives up after `patience` so that the next one is not late.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn report(&self, service: &mut Service, patience: Duration) -> Result<(), Error> {
+        let context = RequestContext::admin();
+        self.action_within(&context, service, ("save", &SERVICE_KEYS, patience), json!({})).await
     }
 
     /// The hypervisor records with these uuids.

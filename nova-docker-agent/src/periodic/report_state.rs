@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use common::messaging::RequestContext;
 use common::objects::{Service, Versioned};
 
 use super::Task;
@@ -31,7 +30,9 @@ impl Task for ReportState {
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
         let count = self.service.report_count().unwrap_or_default() + 1;
         self.service.set_report_count(count);
-        if let Err(error) = agent.conductor.save_service(&RequestContext::admin(), &mut self.service).await {
+        // A call that is lost with a broker must not cost the minute that a call may take.
+        let patience = Duration::from_secs(agent.config.report_interval.max(5));
+        if let Err(error) = agent.conductor.report(&mut self.service, patience).await {
             self.service.object_mut().clear_changes();
             return Err(error.into());
         }

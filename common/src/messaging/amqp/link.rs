@@ -31,14 +31,13 @@ const PRECONDITION_FAILED: u16 = 406;
 /// What went wrong on a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
-    /// The broker or the network.
-    #[error("{doing}")]
+    /// The broker or the network. The library's errors tell their causes themselves, so they are no source here.
+    #[error("{doing}: {error}")]
     Amqp {
         /// What was being done.
         doing: &'static str,
         /// Why it failed.
-        #[source]
-        source: lapin::Error,
+        error: lapin::Error,
     },
     /// A message came back: no such queue.
     #[error("no route")]
@@ -52,7 +51,7 @@ pub(super) enum LinkError {
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(lapin::Error) -> LinkError {
-    move |source| LinkError::Amqp { doing, source }
+    move |error| LinkError::Amqp { doing, error }
 }
 
 /// The AMQP reply code of an error; 0 for everything else.

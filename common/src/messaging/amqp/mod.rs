@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::link::{Link, LinkError};
 use super::{Address, Delivery, Error, Inbox, Outgoing, Subscription, Transport, TransportUrl};
-use crate::error_chain::Chain;
 use crate::retry;
 use crate::shutdown::Shutdown;
 
@@ -133,7 +132,7 @@ impl Amqp {
                 }
                 // The same message again, with the same id: a receiver that has got it twice drops one.
                 Err(error) if tokio::time::Instant::now() < end => {
-                    tracing::debug!(error = %Chain(&error), "a message is sent again");
+                    tracing::debug!(%error, "a message is sent again");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(_) => return Err(Error::Unreachable { waited: PATIENCE }),
@@ -252,7 +251,7 @@ impl Supervisor {
                 event = events.next() => match event {
                     Some(lapin::Event::Error(error)) => {
                         if !link.connection.status().connected() {
-                            tracing::warn!(error = %Chain(&error), "the message broker ended the connection");
+                            tracing::warn!(%error, "the message broker ended the connection");
                             return Ended::Lost;
                         }
                     }
@@ -286,7 +285,7 @@ async fn begin(link: &Link, group: &mut Group, lost: &mpsc::Sender<()>) -> bool 
             true
         }
         Err(error) => {
-            tracing::warn!(error = %Chain(&error), "cannot consume from the message broker");
+            tracing::warn!(%error, "cannot consume from the message broker");
             false
         }
     }
@@ -294,12 +293,12 @@ async fn begin(link: &Link, group: &mut Group, lost: &mpsc::Sender<()>) -> bool 
 
 /// Says why the broker cannot be used, once per attempt.
 fn report(host: &super::BrokerHost, error: &LinkError, delay: Duration) {
-    let refused = matches!(error, LinkError::Amqp { source, .. }
-        if matches!(source.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == 403));
+    let refused = matches!(error, LinkError::Amqp { error, .. }
+        if matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == 403));
     let hint = if refused {
         "the broker refuses the login: check user, password and virtual host in transport_url"
     } else {
         "the broker cannot be reached"
     };
-    tracing::error!(broker = ?host, error = %Chain(error), retry_in = ?delay, "{hint}");
+    tracing::error!(broker = ?host, %error, retry_in = ?delay, "{hint}");
 }
