@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
-use common::config::Network;
 use common::secret::Secret;
 use tokio::sync::watch;
 
@@ -327,9 +326,7 @@ impl<'a> Apply<'a> {
     }
 
     fn remember(&self, service: &str, address: Option<Ipv4Addr>) -> Ipv4Addr {
-        let host =
-            self.platform.services.get(service).is_some_and(|service| service.network == Network::Host);
-        let address = if host { Ipv4Addr::LOCALHOST } else { address.unwrap_or(Ipv4Addr::LOCALHOST) };
+        let address = address.unwrap_or_else(|| self.platform.own_address(service));
         self.addresses
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

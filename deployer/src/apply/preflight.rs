@@ -1,7 +1,6 @@
 //! What can be known to fail before anything is made.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 use common::config::{Network, Service};
 
@@ -48,7 +47,7 @@ impl Apply<'_> {
         let on_host = |name: &&String| self.platform.services[*name].network == Network::Host && !runs(name);
         for name in names.iter().filter(on_host) {
             if let Some(port) = probed_port(&self.platform.services[name]) {
-                ports::check(Ipv4Addr::LOCALHOST, port, name)?;
+                ports::check(self.platform.own_address(name), port, name)?;
             }
         }
         Ok(())

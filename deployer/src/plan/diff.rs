@@ -157,3 +157,6 @@ fn changed(old: &str, new: &str) -> String {
         [rest @ .., last] => format!("{} and {last} changed", rest.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

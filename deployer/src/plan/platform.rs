@@ -130,6 +130,15 @@ impl Platform {
         Some(self.config.configuration.subnet.host(self.services.get(service)?.address.as_ref()?.value))
     }
 
+    /// Where a service listens, seen from its own network: two platforms share the host's, so there each keeps to its
+    /// `api_address`.
+    pub(crate) fn own_address(&self, service: &str) -> Ipv4Addr {
+        match self.services.get(service).map(|service| service.network) {
+            Some(Network::Host) => *self.config.configuration.api_address,
+            _ => Ipv4Addr::LOCALHOST,
+        }
+    }
+
     /// How a container in `from` reaches `service`: its name on the bridge, its fixed address from the host's network.
     pub(crate) fn address(&self, service: &str, from: Network) -> Option<String> {
         let network = self.services.get(service)?.network;
@@ -138,7 +147,7 @@ impl Platform {
             (Network::Bridge, Network::Host) => {
                 self.fixed_address(service).map(|address| address.to_string())
             }
-            (Network::Host, Network::Host) => Some(Ipv4Addr::LOCALHOST.to_string()),
+            (Network::Host, Network::Host) => Some(self.own_address(service).to_string()),
             (Network::Host, Network::Bridge) => Some(self.config.configuration.subnet.gateway().to_string()),
         }
     }

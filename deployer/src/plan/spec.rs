@@ -127,7 +127,11 @@ impl Ingredients<'_> {
             kind: Kind::Service,
             network,
             ports,
-            health: self.service.health.as_deref().and_then(health_command),
+            health: self
+                .service
+                .health
+                .as_deref()
+                .and_then(|health| health_command(health, platform.own_address(self.name))),
             ..self.common(self.service.user.value, self.name, command)
         };
         self.desired(spec, self.name, 0)
@@ -235,10 +239,10 @@ pub(crate) fn host_path(folder: &Path, path: &str) -> PathBuf {
     folder.join(path.trim_start_matches('/'))
 }
 
-fn health_command(health: &Health) -> Option<Vec<String>> {
+fn health_command(health: &Health, address: Ipv4Addr) -> Option<Vec<String>> {
     let (kind, target) = match (&health.http, &health.tcp) {
-        (Some(http), _) => ("http", format!("http://127.0.0.1:{}{}", http.port, http.path)),
-        (None, Some(tcp)) => ("tcp", format!("127.0.0.1:{}", tcp.port)),
+        (Some(http), _) => ("http", format!("http://{address}:{}{}", http.port, http.path)),
+        (None, Some(tcp)) => ("tcp", format!("{address}:{}", tcp.port)),
         (None, None) => return None,
     };
     Some(vec!["CMD".into(), INIT.into(), "probe".into(), kind.into(), target])
