@@ -7,13 +7,9 @@ use crate::virt::{HostFacts, InstanceSpec};
 
 /// A configuration with every default and fixed names.
 pub(crate) fn config() -> Config {
-    let directory = std::env::temp_dir().join(format!("nova-docker-agent-unit-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("agent.conf");
     let text = "[DEFAULT]\nhost = host1\nmy_ip = 127.0.0.1\ntransport_url = rabbit://h/\n\
                 [placement]\nauth_url = http://k\nusername = u\npassword = p\nproject_name = service\n";
-    std::fs::write(&path, text).unwrap();
-    Config::load(&[path]).unwrap()
+    Config::from_text(text).unwrap()
 }
 
 /// A small instance.

@@ -168,6 +168,14 @@ impl Config {
         Self::from_ini(&ini, problems)
     }
 
+    /// Reads one file's text, for tests of other modules.
+    #[cfg(test)]
+    pub(crate) fn from_text(text: &str) -> Result<Self, Error> {
+        let (mut ini, mut problems) = (Ini::default(), Vec::new());
+        ini.add(Path::new("agent.conf"), text, &mut problems);
+        Self::from_ini(&ini, problems)
+    }
+
     fn from_ini(ini: &Ini, mut problems: Vec<String>) -> Result<Self, Error> {
         let mut options = Options::new(ini);
         let mut config = sections::read(&mut options);

@@ -1,7 +1,6 @@
 //! Tests of the configuration as a whole, among them that the sample file tells the truth.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::ini::Ini;
 use super::options::Options;
@@ -18,9 +17,7 @@ project_name = service
 ";
 
 fn load(text: &str) -> Result<Config, Error> {
-    let (mut ini, mut problems) = (Ini::default(), Vec::new());
-    ini.add(Path::new("agent.conf"), text, &mut problems);
-    Config::from_ini(&ini, problems)
+    Config::from_text(text)
 }
 
 fn problems(text: &str) -> Vec<String> {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::docker::{self, Container, ContainerSpec, ContainerStatus, Engine, LogLines};
 use common::ids::InstanceUuid;
 use futures_util::stream::Stream;
+use tokio::sync::OnceCell;
 
 use super::error::{self, Error};
 use super::spec::{self, HOST_LABEL, UUID_LABEL, container_name};
-use super::{InstanceSpec, LifecycleEvent, PowerState, lifecycle};
+use super::{InstanceSpec, LifecycleEvent, PowerState, host, lifecycle};
 use crate::config::Config;
 use crate::image::ImageHandle;
 
@@ -24,23 +25,24 @@ const KILLED: i64 = 137;
 pub struct Driver {
     engine: Engine,
     config: Arc<Config>,
-    /// Cleared when Docker first refuses to limit a root disk: the storage driver tells only by refusing.
-    disk_quota: Arc<AtomicBool>,
+    /// Whether Docker can limit root disks: asked before the first spawn, and cleared if it refuses all the same.
+    disk_quota: Arc<OnceCell<AtomicBool>>,
 }
 
 impl Driver {
     /// A driver on `engine`.
     pub fn new(engine: Engine, config: Arc<Config>) -> Self {
-        Self { engine, config, disk_quota: Arc::new(AtomicBool::new(true)) }
+        Self { engine, config, disk_quota: Arc::default() }
     }
 
-    /// Creates and starts the container of `instance` from `image`: two calls to dockerd. Removes it if it does not start.
+    /// Creates and starts the container of `instance` from `image`: two calls to dockerd, and one more the first time.
+    /// Removes it if it does not start.
     ///
     /// # Errors
     /// [`Error::ImageGone`] when the image has to be brought to Docker again; see also the other variants.
     pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
-        let disk_quota = self.disk_quota.load(Ordering::Relaxed);
-        let mut spec = spec::container(instance, image, &self.config, disk_quota)?;
+        let disk_quota = self.disk_quota().await?;
+        let mut spec = spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))?;
         if let Err(refused) = self.engine.create_container(&spec).await {
             self.create_again(&mut spec, refused)
                 .await
@@ -62,7 +64,8 @@ impl Driver {
         refused: docker::Error,
     ) -> Result<(), docker::Error> {
         if error::is_no_disk_quota(&refused) {
-            if self.disk_quota.swap(false, Ordering::Relaxed) {
+            // overlay2 on XFS without the mount option pquota: it tells only by refusing.
+            if self.disk_quota.get().is_some_and(|possible| possible.swap(false, Ordering::Relaxed)) {
                 tracing::warn!(reason = %refused, "Docker cannot limit root disks here: root_gb is not enforced");
             }
             spec.storage_opt.clear();
@@ -73,6 +76,19 @@ impl Driver {
             return Err(refused);
         }
         self.engine.create_container(spec).await.map(drop)
+    }
+
+    async fn disk_quota(&self) -> Result<&AtomicBool, Error> {
+        let ask = async || {
+            let info = self.engine.info().await.map_err(|e| error::general("tell about its storage", e))?;
+            let possible = host::can_limit_disks(&info);
+            if !possible {
+                let driver = info.storage_driver;
+                tracing::warn!(driver, "Docker cannot limit root disks here: root_gb is not enforced");
+            }
+            Ok(AtomicBool::new(possible))
+        };
+        self.disk_quota.get_or_try_init(ask).await
     }
 
     /// Removes the container whatever its state; an absent container is fine.

@@ -68,10 +68,16 @@ pub(super) fn of_spawn(what: &'static str, image_id: &str, error: docker::Error)
         text.contains("exec") || text.contains("unable to find") || text.contains("No command");
     match IMAGE_FAULTS.iter().find(|(words, _)| about_program && text.contains(words)) {
         Some((_, reason)) => {
-            Error::ImageUnacceptable { image: image(), reason: format!("{reason} ({text})") }
+            Error::ImageUnacceptable { image: image(), reason: format!("{reason} ({})", of_the_program(&text)) }
         }
         None => general(what, error),
     }
+}
+
+/// What runc says of the program itself: a fault holds 255 characters, and the layers above it would fill them.
+fn of_the_program(text: &str) -> &str {
+    let said = text.rsplit_once("unable to start container process: ").map_or(text, |(_, said)| said);
+    said.trim_end_matches(": unknown")
 }
 
 /// Decides what a failure on the container of `uuid` means. `what` was to be done.

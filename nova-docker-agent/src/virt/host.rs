@@ -100,6 +100,18 @@ impl Disk {
     }
 }
 
+/// Whether the storage driver may limit the size of a container's root disk. To try it out where it is certain to be
+/// refused would not be harmless: dockerd then makes a container and removes it, and says so in its events.
+pub(super) fn can_limit_disks(info: &Info) -> bool {
+    match info.storage_driver.as_str() {
+        "overlay2" => {
+            info.storage_status.iter().any(|(key, value)| key == "Backing Filesystem" && value == "xfs")
+        }
+        "btrfs" | "zfs" | "devicemapper" => true,
+        _ => false,
+    }
+}
+
 /// `20.10.24+dfsg1` is 20010024 (Nova: `versionutils.convert_version_to_int`).
 fn version_number(version: &str) -> i64 {
     let core = version.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
@@ -166,6 +178,17 @@ mod tests {
         let cpu: serde_json::Value = serde_json::from_str(&facts.cpu_info).unwrap();
         assert_eq!(cpu["features"], json!(["fpu", "sse"]));
         assert_eq!(cpu["vendor"], "GenuineIntel");
+    }
+
+    #[test]
+    fn only_some_storage_drivers_limit_disks() {
+        let info = |driver: &str, fs: &str| Info {
+            storage_driver: driver.into(),
+            storage_status: vec![("Backing Filesystem".into(), fs.into())],
+            ..info()
+        };
+        assert!(can_limit_disks(&info("overlay2", "xfs")) && can_limit_disks(&info("btrfs", "")));
+        assert!(!can_limit_disks(&info("overlay2", "extfs")) && !can_limit_disks(&info("overlayfs", "xfs")));
     }
 
     #[test]

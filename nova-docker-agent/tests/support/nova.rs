@@ -1,0 +1,239 @@
+//! A nova-conductor with one table per class, and the part of nova-api that sends requests to the agent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::messaging::{
+    Client, Endpoint, Handler, Memory, RemoteError, Request, RequestContext, Server, Target, Topic, Transport,
+};
+use common::shutdown::Shutdown;
+use futures_util::FutureExt;
+use serde_json::{Map, Value, json};
+
+/// What the test decides and sees.
+#[derive(Default)]
+pub(crate) struct Database {
+    /// Instances by uuid: the data of the object.
+    pub(crate) instances: BTreeMap<String, Map<String, Value>>,
+    /// The service's row.
+    pub(crate) service: Option<Map<String, Value>>,
+    /// The node's row.
+    pub(crate) node: Option<Map<String, Value>>,
+    /// Every call and cast, as `Class.method` or the name of the method, with its arguments.
+    pub(crate) log: Vec<(String, Value)>,
+    /// The next call of this name gets no answer, as when the conductor dies after doing its work (true) or before.
+    pub(crate) silent: Option<(String, bool)>,
+    /// Service version of the conductors.
+    pub(crate) conductors: i64,
+    /// Service version of the other computes.
+    pub(crate) computes: i64,
+}
+
+impl Database {
+    /// The names of all calls since the last time.
+    pub(crate) fn take_names(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log).into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The arguments of the first call of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Value> {
+        self.log.iter().find(|(called, _)| called == name).map(|(_, args)| args)
+    }
+}
+
+/// The control plane, as far as an agent sees it.
+#[derive(Clone)]
+pub(crate) struct Nova {
+    pub(crate) broker: Memory,
+    pub(crate) database: Arc<Mutex<Database>>,
+    client: Client,
+}
+
+impl Nova {
+    pub(crate) async fn start(life: &Shutdown) -> Self {
+        let broker = Memory::new();
+        let database = Arc::new(Mutex::new(Database { conductors: 74, ..Database::default() }));
+        let transport: Arc<dyn Transport> = Arc::new(broker.clone());
+        let rows = database.clone();
+        let handler: Handler = Arc::new(move |request| conductor(rows.clone(), request).boxed());
+        let endpoints = vec![
+            Endpoint { namespace: None, version: (3, 0) },
+            Endpoint { namespace: Some("baseapi"), version: (1, 0) },
+            Endpoint { namespace: Some("compute_task"), version: (1, 26) },
+        ];
+        let server = Server::new(transport.clone(), endpoints, handler, life.clone());
+        let topic = Topic { exchange: "nova".into(), name: "conductor".into(), host: "ctl".into() };
+        server.serve(&[topic]).await.unwrap();
+        let client = Client::start(transport, "nova", Duration::from_secs(10), life).await.unwrap();
+        Self { broker, database, client }
+    }
+
+    pub(crate) fn with<T>(&self, action: impl FnOnce(&mut Database) -> T) -> T {
+        action(&mut self.database.lock().unwrap())
+    }
+
+    /// Casts to the agent on `host`.
+    pub(crate) async fn cast(&self, host: &str, method: &str, args: Value) {
+        let target = Target::topic("compute", "6.0").server(host);
+        let args = args.as_object().cloned().unwrap();
+        self.client.cast(&target, &RequestContext::admin(), method, args).await.unwrap();
+    }
+
+    /// Calls the agent on `host`.
+    pub(crate) async fn call(&self, host: &str, method: &str, args: Value) -> Result<Value, RemoteError> {
+        let target = Target::topic("compute", "6.0").server(host);
+        let args = args.as_object().cloned().unwrap();
+        let answer = self.client.call(&target, &RequestContext::admin(), method, args).await;
+        answer.map_err(|error| error.remote().cloned().unwrap())
+    }
+
+    /// The instance as an object on the wire.
+    pub(crate) fn instance(&self, uuid: &str) -> Value {
+        object("Instance", "2.8", self.with(|db| db.instances[uuid].clone()))
+    }
+
+    /// Waits until the row of an instance is as it should be.
+    pub(crate) async fn until(&self, what: &str, done: impl Fn(&mut Database) -> bool) {
+        for _ in 0..500 {
+            if self.with(&done) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let log = self.with(|db| db.take_names());
+        panic!("waited in vain until {what}; calls: {log:?}");
+    }
+}
+
+/// An object on the wire.
+pub(crate) fn object(name: &str, version: &str, data: Map<String, Value>) -> Value {
+    json!({"nova_object.name": name, "nova_object.namespace": "nova", "nova_object.version": version,
+           "nova_object.data": data})
+}
+
+async fn conductor(database: Arc<Mutex<Database>>, request: Request) -> Result<Value, RemoteError> {
+    let args = Value::Object(request.args);
+    let name = match request.method.as_str() {
+        "object_class_action_versions" => format!("{}.{}", text(&args["objname"]), text(&args["objmethod"])),
+        "object_action" => {
+            format!("{}.{}", text(&args["objinst"]["nova_object.name"]), text(&args["objmethod"]))
+        }
+        other => other.to_owned(),
+    };
+    let (answer, silent) = {
+        let mut db = database.lock().unwrap();
+        db.log.push((name.clone(), args.clone()));
+        let silent = db.silent.take_if(|(which, _)| *which == name);
+        let answer = match silent {
+            Some((_, false)) => Ok(Value::Null),
+            _ => answer(&mut db, &name, &args),
+        };
+        (answer, silent.is_some())
+    };
+    if silent {
+        std::future::pending::<()>().await;
+    }
+    answer
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Value, RemoteError> {
+    let first = || text(&args["args"][0]);
+    match name {
+        "ping" => Ok(json!({"service": "conductor"})),
+        "Service.get_minimum_version_multi" => {
+            let computes = args["args"][0][0] == "nova-compute";
+            Ok(json!(if computes { db.computes } else { db.conductors }))
+        }
+        "Service.get_by_host_and_binary" => {
+            Ok(db.service.clone().map_or(Value::Null, |row| object("Service", "1.22", row)))
+        }
+        "Service.create" => Ok(create(&mut db.service, args)),
+        "Service.save" => Ok(save(db.service.as_mut(), args)),
+        "ComputeNodeList.get_all_by_uuids" => {
+            Ok(list("ComputeNodeList", db.node.iter().map(|row| object("ComputeNode", "1.19", row.clone()))))
+        }
+        "ComputeNode.get_by_uuid" => match &db.node {
+            Some(row) => Ok(object("ComputeNode", "1.19", row.clone())),
+            None => Err(RemoteError::nova("ComputeHostNotFound", "no such node", 404)),
+        },
+        "ComputeNode.create" => Ok(create(&mut db.node, args)),
+        "ComputeNode.save" => Ok(save(db.node.as_mut(), args)),
+        "Instance.get_by_uuid" => match db.instances.get(&first()) {
+            Some(row) => Ok(object("Instance", "2.8", row.clone())),
+            None => Err(not_found()),
+        },
+        "InstanceList.get_by_host" => {
+            let host = json!(first());
+            let rows = db.instances.values().filter(|row| row.get("host") == Some(&host));
+            Ok(list("InstanceList", rows.map(|row| object("Instance", "2.8", row.clone()))))
+        }
+        "InstanceList.get_by_filters" | "MigrationList.get_by_filters" => {
+            Ok(list("InstanceList", [].into_iter()))
+        }
+        "Instance.save" => save_instance(db, args),
+        "Instance.destroy" => {
+            match db.instances.remove(&text(&args["objinst"]["nova_object.data"]["uuid"])) {
+                Some(_) => Ok(json!([{}, null])),
+                None => Err(not_found()),
+            }
+        }
+        _ if args.get("objinst").is_some() => Ok(json!([{"obj_what_changed": []}, null])),
+        _ => Ok(Value::Null),
+    }
+}
+
+fn not_found() -> RemoteError {
+    RemoteError::nova("InstanceNotFound", "Instance could not be found.", 404)
+}
+
+fn list(name: &str, objects: impl Iterator<Item = Value>) -> Value {
+    let mut data = Map::new();
+    data.insert("objects".into(), objects.collect());
+    object(name, "1.0", data)
+}
+
+fn sent(args: &Value) -> Map<String, Value> {
+    args["objinst"]["nova_object.data"].as_object().cloned().unwrap_or_default()
+}
+
+fn create(row: &mut Option<Map<String, Value>>, args: &Value) -> Value {
+    let mut data = sent(args);
+    data.insert("id".into(), json!(7));
+    *row = Some(data);
+    json!([{"id": 7, "obj_what_changed": []}, null])
+}
+
+fn save(row: Option<&mut Map<String, Value>>, args: &Value) -> Value {
+    if let Some(row) = row {
+        row.extend(sent(args));
+    }
+    json!([{"obj_what_changed": []}, null])
+}
+
+/// Compare and swap, as in Nova's database.
+fn save_instance(db: &mut Database, args: &Value) -> Result<Value, RemoteError> {
+    let data = sent(args);
+    let Some(row) = db.instances.get_mut(&text(&data["uuid"])) else { return Err(not_found()) };
+    let null = Value::Null;
+    for (field, error) in [("task_state", "UnexpectedTaskStateError"), ("vm_state", "UnexpectedVMStateError")]
+    {
+        let actual = row.get(field).unwrap_or(&null);
+        let expected = args["kwargs"].get(format!("expected_{field}")).and_then(Value::as_array);
+        if expected.is_some_and(|expected| !expected.contains(actual)) {
+            let deleting = actual == "deleting";
+            let class = if deleting { "UnexpectedDeletingTaskStateError" } else { error };
+            return Err(RemoteError::nova(
+                class,
+                format!("Conflict updating instance. Actual: {actual}"),
+                500,
+            ));
+        }
+    }
+    row.extend(data);
+    Ok(json!([{"obj_what_changed": []}, null]))
+}
