@@ -150,6 +150,12 @@ pub(super) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Parsed<T> {
             Err(error) => error,
         };
         let explained = explain(error.without_snippet());
+        if let Some(stand_in) = explained.stand_in
+            && replace_word(&mut lines, place(&error), stand_in)
+        {
+            parsed.problems.push(Problem::new(file, text, place(&error), explained.message, explained.help));
+            continue;
+        }
         let block = block_to_blank(&lines, place(&error), explained.of_whole_mapping);
         // A mapping that lost a key to the blanking lacks it through no fault of the author.
         let our_own_doing =
@@ -177,11 +183,18 @@ struct Explained {
     help: Option<String>,
     /// True when the error is about a mapping as a whole, and its place is the mapping's first key.
     of_whole_mapping: bool,
+    /// A value of the right type, so that the rest of the mapping can be read.
+    stand_in: Option<&'static str>,
 }
 
 fn explain(error: &serde_saphyr::Error) -> Explained {
     use serde_saphyr::Error as E;
-    let said = |message: String, help: Option<String>| Explained { message, help, of_whole_mapping: false };
+    let said = |message: String, help: Option<String>| Explained {
+        message,
+        help,
+        of_whole_mapping: false,
+        stand_in: None,
+    };
     match error {
         E::SerdeUnknownField { field, expected, .. } => {
             let help = did_you_mean(field, expected.iter().copied())
@@ -194,7 +207,7 @@ fn explain(error: &serde_saphyr::Error) -> Explained {
             said(format!("unknown value `{variant}`"), Some(help))
         }
         E::SerdeMissingField { field, .. } => {
-            Explained { message: format!("the key `{field}` is missing"), help: None, of_whole_mapping: true }
+            Explained { of_whole_mapping: true, ..said(format!("the key `{field}` is missing"), None) }
         }
         E::DuplicateMappingKey { key, .. } => said(
             format!("the key {} stands here twice", key.as_deref().map_or("".into(), |k| format!("`{k}`"))),
@@ -204,10 +217,23 @@ fn explain(error: &serde_saphyr::Error) -> Explained {
         | E::SerdeInvalidValue { unexpected, expected, .. } => {
             said(format!("found {unexpected}, expected {expected}"), None)
         }
-        E::Message { .. } | E::InvalidScalar { .. } | E::Unexpected { .. } | E::NullIntoString { .. } => {
-            said(plain(error), None)
+        E::InvalidScalar { ty, .. } => {
+            let stand_in = Some(if *ty == "bool" { "true" } else { "1" });
+            Explained { stand_in, ..said(format!("this is no {}", in_words(ty)), None) }
         }
+        E::Message { .. } | E::Unexpected { .. } | E::NullIntoString { .. } => said(plain(error), None),
         _ => said(format!("not valid YAML: {}", plain(error)), None),
+    }
+}
+
+/// Rust's name of a type as a person would say it.
+fn in_words(ty: &str) -> &str {
+    match ty {
+        "bool" => "`true` or `false`",
+        "u16" => "whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "whole number",
+        "f32" | "f64" => "number",
+        other => other,
     }
 }
 
@@ -253,6 +279,19 @@ fn block_to_blank(lines: &[String], place: Place, of_whole_mapping: bool) -> Opt
     Some(start..end)
 }
 
+/// Puts `word` over the plain word at `place`; false when there is none.
+fn replace_word(lines: &mut [String], place: Place, word: &str) -> bool {
+    let Some(line) = place.line.checked_sub(1).and_then(|index| lines.get_mut(index)) else { return false };
+    let start = line.char_indices().nth(place.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    let plain = |c: char| c.is_alphanumeric() || "_.+-".contains(c);
+    let end = line[start..].find(|c| !plain(c)).map_or(line.len(), |length| start + length);
+    if start == end || &line[start..end] == word {
+        return false;
+    }
+    line.replace_range(start..end, word);
+    true
+}
+
 fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
@@ -277,7 +316,6 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read by the parser")]
     struct Sample {
         things: Entries<Thing>,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::config::Service;
+use common::config::{Problems, Service};
 
 use super::{Apply, Error};
 use crate::images::Builder;
@@ -32,11 +32,11 @@ impl Apply<'_> {
             };
             match self.desire_one(name, service, id) {
                 Ok(one) => drop(desired.insert(name.clone(), one)),
-                Err(render::Error::Templates(errors)) => broken.extend(errors),
+                Err(render::Error::Templates(errors)) => broken.extend(errors.0),
                 Err(other) => return Err(other.into()),
             }
         }
-        if broken.is_empty() { Ok(desired) } else { Err(render::Error::Templates(broken).into()) }
+        if broken.is_empty() { Ok(desired) } else { Err(render::Error::Templates(Problems(broken)).into()) }
     }
 
     fn desire_one(

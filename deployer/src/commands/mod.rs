@@ -28,6 +28,10 @@ use crate::settings::Settings;
 /// Carries out what the command line says.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.global)?;
+    if makes_something(&cli.command) {
+        // Every template is rendered before Docker is asked and before the minutes of a build are spent.
+        validate::templates(&settings)?;
+    }
     match cli.command {
         Command::Build { images, no_cache } => build::run(&settings, &images, no_cache).await?,
         Command::Run(converge) => run::run(&settings, &converge).await?,
@@ -49,6 +53,14 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(bench) => return bench::run(settings, bench).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Verbs whose work is made from the templates.
+fn makes_something(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Build { .. } | Command::Run(_) | Command::Init | Command::Up(_) | Command::Demo
+    )
 }
 
 /// The project's lock, held until the command ends.

@@ -22,8 +22,6 @@ pub(super) async fn run(settings: &Settings, converge: &Converge) -> Result<()> 
 
 /// The whole way up; the caller holds the lock. Returns the number of things done.
 pub(super) async fn up(settings: &Settings, docker: &Docker, services: &[String]) -> Result<usize> {
-    // Templates are rendered before the minutes of a build are spent.
-    super::validate::templates(settings)?;
     let apply = Apply::new(settings, docker.clone())?;
     apply.preflight(services).await?;
     let images = images(&apply.platform, services);

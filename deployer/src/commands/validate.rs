@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use common::config::Problems;
 
 use crate::bootstrap::secrets::Secrets;
 use crate::plan::platform::Platform;
@@ -34,7 +35,7 @@ pub(super) fn templates(settings: &Settings) -> Result<BTreeMap<String, Vec<u8>>
             Ok(())
         }
         Err(render::Error::Templates(errors)) => {
-            broken.extend(errors);
+            broken.extend(errors.0);
             Ok(())
         }
         Err(other) => Err(other),
@@ -65,7 +66,7 @@ pub(super) fn templates(settings: &Settings) -> Result<BTreeMap<String, Vec<u8>>
         return Ok(files);
     }
     // A template that several services include is broken once.
-    broken.sort();
+    broken.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
     broken.dedup();
-    Err(render::Error::Templates(broken))
+    Err(render::Error::Templates(Problems(broken)))
 }

@@ -4,7 +4,7 @@ mod context;
 
 use std::path::{Path, PathBuf};
 
-use common::config::Service;
+use common::config::{Place, Problem, Problems, SERVICES, Service, TEMPLATES};
 use tera::{ErrorKind, Tera};
 
 pub(crate) use context::{image_context, public_context, service_context};
@@ -24,8 +24,14 @@ pub(crate) enum Error {
         source: std::io::Error,
     },
     /// Errors in templates, all that were found.
-    #[error("{}\n{} template error(s); nothing was touched", .0.join("\n"), .0.len())]
-    Templates(Vec<String>),
+    #[error(transparent)]
+    Templates(Problems),
+}
+
+impl Error {
+    fn one(problem: Problem) -> Self {
+        Error::Templates(Problems(vec![problem]))
+    }
 }
 
 /// All templates below `dockerfiles/`.
@@ -51,12 +57,12 @@ impl Templates {
         collect(dir, dir, &mut sources)?;
         let mut tera = Tera::default();
         tera.autoescape_on(Vec::<String>::new());
-        let broken: Vec<String> =
-            sources.iter().filter_map(|(name, text)| syntax_error(name, text)).collect();
+        let broken: Vec<Problem> =
+            sources.iter().filter_map(|(name, text)| syntax_error(name, text, dir)).collect();
         if !broken.is_empty() {
-            return Err(Error::Templates(broken));
+            return Err(Error::Templates(Problems(broken)));
         }
-        tera.add_raw_templates(sources).map_err(|error| Error::Templates(vec![tidy(&error)]))?;
+        tera.add_raw_templates(sources).map_err(|error| Error::one(problem(&error, dir)))?;
         Ok(Templates { tera, dir: dir.to_owned() })
     }
 
@@ -65,7 +71,7 @@ impl Templates {
         if template.ends_with(".tera") {
             return match self.tera.render(template, context) {
                 Ok(text) => Ok(text.into_bytes()),
-                Err(error) => Err(Error::Templates(vec![tidy(&error)])),
+                Err(error) => Err(Error::one(problem(&error, &self.dir))),
             };
         }
         let path = self.dir.join(template);
@@ -77,10 +83,10 @@ impl Templates {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(text.to_owned());
         }
-        let named = |error: &tera::Error| {
-            Error::Templates(vec![format!("{what} in services.yaml:\n{}", tidy(error))])
-        };
-        self.tera.render_str(text, context, false).map_err(|error| named(&error))
+        self.tera.render_str(text, context, false).map_err(|error| {
+            let message = format!("{what}, `{text}`: {}", message(&error));
+            Error::one(Problem::new(SERVICES, "", Place::default(), message, None))
+        })
     }
 
     /// The configuration files of a service, in the order of their paths.
@@ -97,12 +103,12 @@ impl Templates {
         for (path, template) in service.config.iter() {
             match self.render(template, &context) {
                 Ok(content) => files.push(File { path: path.value.clone(), content }),
-                Err(Error::Templates(errors)) => broken.extend(errors),
+                Err(Error::Templates(errors)) => broken.extend(errors.0),
                 Err(other) => return Err(other),
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        if broken.is_empty() { Ok(files) } else { Err(Error::Templates(broken)) }
+        if broken.is_empty() { Ok(files) } else { Err(Error::Templates(Problems(broken))) }
     }
 }
 
@@ -123,14 +129,27 @@ fn collect(root: &Path, dir: &Path, sources: &mut Vec<(String, String)>) -> Resu
 }
 
 /// Each file is parsed alone first, so that all broken ones are named.
-fn syntax_error(name: &str, text: &str) -> Option<String> {
+fn syntax_error(name: &str, text: &str, dir: &Path) -> Option<Problem> {
     let error = Tera::default().add_raw_template(name, text).err()?;
-    matches!(error.kind(), ErrorKind::SyntaxError(_)).then(|| tidy(&error))
+    matches!(error.kind(), ErrorKind::SyntaxError(_)).then(|| problem(&error, dir))
 }
 
-fn tidy(error: &tera::Error) -> String {
-    let text = error.to_string();
-    text.trim().strip_prefix("error: ").unwrap_or(text.trim()).to_owned()
+/// Tera's error in the form all errors of the configuration have.
+fn problem(error: &tera::Error, dir: &Path) -> Problem {
+    let (ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report)) = error.kind() else {
+        return Problem::new(TEMPLATES, "", Place::default(), error.to_string(), None);
+    };
+    let text = std::fs::read_to_string(dir.join(report.filename())).unwrap_or_default();
+    let place = Place { line: report.span().start_line, column: report.span().start_col + 1 };
+    Problem::new(&format!("{TEMPLATES}/{}", report.filename()), &text, place, message(error), None)
+}
+
+/// What is wrong, without the place.
+fn message(error: &tera::Error) -> String {
+    match error.kind() {
+        ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => report.message().to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 #[cfg(test)]

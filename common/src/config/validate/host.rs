@@ -100,6 +100,11 @@ impl Checker<'_> {
 
     pub(super) fn configuration(&mut self) {
         let how = self.how;
+        if self.what.services.get(&how.project).is_some() {
+            let help = "logs of the two would share a folder".to_owned();
+            let message = format!("the project cannot be called `{}` like a service", how.project);
+            self.configuration_problem(how.project.place, message, Some(help));
+        }
         if !is_name(&how.project) || how.project.len() > PROJECT_LENGTH {
             let help = format!(
                 "lower-case letters, digits and dashes, a letter first, at most {PROJECT_LENGTH} characters"

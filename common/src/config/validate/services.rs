@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::graph::cycle;
-use super::super::{At, Place, Service};
+use super::super::{Place, Service};
 use super::{Checker, is_identifier, is_name};
 
 /// Capabilities a container may keep. Docker would refuse others late, at the creation of the container.
@@ -58,7 +58,7 @@ impl Checker<'_> {
             self.paths(service);
             self.capabilities(service);
             self.probes(name, service);
-            self.needs(name, service);
+            self.needs(service);
             self.jobs(name, service);
         }
     }
@@ -122,7 +122,7 @@ impl Checker<'_> {
         }
     }
 
-    fn needs(&mut self, name: &At<String>, service: &Service) {
+    fn needs(&mut self, service: &Service) {
         let needs = &service.needs;
         for text in needs.databases.iter().chain(&needs.database_user).chain(&needs.keystone_user) {
             let fits = is_identifier(&text.replace('-', "_"));
@@ -134,13 +134,18 @@ impl Checker<'_> {
                 );
             }
         }
-        if !needs.databases.is_empty()
-            && !self.reaches(name, |other| other.ready.as_ref().is_some_and(|r| r.mysql.is_some()))
-        {
-            let message = format!(
-                "service `{name}` needs databases, but depends on no service with `ready: {{ mysql: {{}} }}`"
-            );
-            self.service_problem(name.place, message, None);
+    }
+
+    /// Databases need a server that is ready first.
+    pub(super) fn databases(&mut self) {
+        let is_server = |service: &Service| service.ready.as_ref().is_some_and(|ready| ready.mysql.is_some());
+        for (name, service) in self.what.services.iter() {
+            if !service.needs.databases.is_empty() && !self.reaches(name, is_server) {
+                let message = format!(
+                    "service `{name}` needs databases, but depends on no service with `ready: {{ mysql: {{}} }}`"
+                );
+                self.service_problem(name.place, message, None);
+            }
         }
     }
 

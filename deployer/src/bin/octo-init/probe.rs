@@ -48,12 +48,13 @@ pub(crate) fn probe(target: &Target) -> io::Result<String> {
         Target::Tcp { address } => connect(address).map(|_| format!("{address} accepts connections")),
         Target::Http { address, path } => {
             let mut stream = connect(address)?;
-            write!(
-                stream,
+            let request = format!(
                 "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: octo-init\r\nConnection: close\r\n\r\n"
-            )?;
+            );
+            stream.write_all(request.as_bytes())?;
+            // Read beyond the status, or the server would complain of a client that hung up.
             let mut head = Vec::new();
-            stream.take(64).read_to_end(&mut head)?;
+            stream.take(64 << 10).read_to_end(&mut head)?;
             judge(&String::from_utf8_lossy(&head))
         }
     }
