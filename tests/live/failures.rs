@@ -1,6 +1,6 @@
 //! Builds that cannot work: the user is told why, and nothing stays behind.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tests::{
     archive::docker_archive,
@@ -66,7 +66,7 @@ async fn a_command_that_is_not_in_the_image() -> Result<()> {
 async fn a_flavor_that_fits_on_no_host() -> Result<()> {
     let _platform = shared().await;
     let cloud = Cloud::admin().await?;
-    let flavor = json!({"flavor": {"name": "huge", "ram": 64 << 20, "vcpus": 1, "disk": 1}});
+    let flavor = json!({"flavor": {"name": "huge", "ram": 64, "vcpus": 1, "disk": 1_000_000}});
     cloud.post("compute", "/flavors", flavor).await?;
     fails_with(&cloud, &Boot { flavor: "huge", ..small("huge") }, "No valid host").await
 }
@@ -82,7 +82,12 @@ async fn deleting_a_server_that_builds_leaves_nothing() -> Result<()> {
     cloud.upload_image("slow", "docker", archive).await?;
     let id = cloud.boot(&Boot { name: "early", image: "slow", flavor: FLAVOR, extra: json!(null) }).await?;
     cloud.delete(&id).await?;
-    ensure!(host.instance(&id).await?.is_none(), "a container is left behind");
-    ensure!(cloud.allocations(&id).await? == json!({}), "an allocation is left behind");
-    Ok(())
+    // nova-api deletes a server that has no host yet by itself; the agent then learns it from its next save.
+    for _ in 0..100 {
+        if host.instance(&id).await?.is_none() && cloud.allocations(&id).await? == json!({}) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    bail!("a container or an allocation is left behind: {}", cloud.allocations(&id).await?)
 }

@@ -152,6 +152,8 @@ impl Bed {
             .arg(LIVE_THREADS)
             .current_dir(&self.root)
             .env("OCTOPENSTACK_TEST_BINARY", &self.binary)
+            // A failed test says what it saw; the addresses of a stripped binary say nothing.
+            .env("RUST_LIB_BACKTRACE", "0")
             .env("OCTOPENSTACK_TEST_ARGUMENTS", serde_json::to_string(&self.arguments)?);
         Ok(command.status().context("cannot run cargo")?.success())
     }
