@@ -1,6 +1,8 @@
 //! The whole agent between a scripted Nova, placement and dockerd: what the database, placement and Docker hold when
 //! an operation is over, whatever went wrong in it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 mod support;
 
 use std::sync::Arc;

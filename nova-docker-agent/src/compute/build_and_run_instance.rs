@@ -139,7 +139,8 @@ impl BuildAndRunInstance {
         let mut metadata = instance.system_metadata();
         metadata.insert("boot_roles".into(), roles);
         instance.set_system_metadata(metadata);
-        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]);
+        // Stricter than Nova, which would begin to build an instance that runs when a request comes twice.
+        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
         agent.conductor.save(&call.context, instance, expect).await?;
         agent.tracker.note(instance, PowerState::NoState);
         Ok(())

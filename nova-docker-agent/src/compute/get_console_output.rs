@@ -38,9 +38,16 @@ impl Method for GetConsoleOutput {
                 code: 404,
                 message: "Guest does not have a console available.".into(),
             }),
-            other => Ok(other?),
+            other => Ok(tail(&other?, lines(&self.tail_length))),
         }
     }
+}
+
+/// The last pieces between line ends, as Nova counts them: what follows the last line end is one, and mostly empty.
+fn tail(log: &str, pieces: Option<u64>) -> String {
+    let Some(pieces) = pieces.and_then(|pieces| usize::try_from(pieces).ok()) else { return log.to_owned() };
+    let all: Vec<&str> = log.split('\n').collect();
+    all[all.len().saturating_sub(pieces)..].join("\n")
 }
 
 /// Nova allows a number, text of a number, or nothing; less than nothing means all.
@@ -55,6 +62,15 @@ fn lines(tail: &Value) -> Option<u64> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_tail_is_cut_as_novas() {
+        assert_eq!(tail("a\nb\nc\n", Some(3)), "b\nc\n");
+        assert_eq!(tail("a\nb\nc", Some(2)), "b\nc");
+        assert_eq!(tail("a\n", Some(9)), "a\n");
+        assert_eq!(tail("a\n", Some(0)), "");
+        assert_eq!(tail("a\nb\n", None), "a\nb\n");
+    }
 
     #[test]
     fn the_number_of_lines_comes_in_several_forms() {

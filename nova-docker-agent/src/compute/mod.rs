@@ -39,6 +39,7 @@ pub use terminate_instance::TerminateInstance;
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::instance::guards::{Guards, Subject, guarded};
+use crate::instance::stale;
 use crate::metrics::{Outcome, RpcLabels};
 
 /// The interfaces that are served: ComputeAPI 6.5 and `baseapi` 1.1.
@@ -97,6 +98,12 @@ async fn parse_and_carry_out<M: Method>(call: &Call, args: Map<String, Value>) -
         problem: problem.to_string(),
     };
     let method: M = serde_json::from_value(Value::Object(args)).map_err(arguments)?;
+    if let Some(instance) = method.instance()
+        && stale::is_settled(&call.agent, &call.context, instance).await
+    {
+        tracing::info!("asked before this run began and settled since; left alone");
+        return Ok(Value::Null);
+    }
     let reply = carry_out(call, method).await?;
     Ok(json!(reply))
 }

@@ -2,33 +2,44 @@
 
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
-use common::objects::fields::TaskState;
+use common::objects::fields::{TaskState, VmState};
 use common::objects::{BlockDeviceMapping, Instance, Migration, Versioned};
 use serde_json::{Value, json};
 
 use super::{Conductor, Error, read, read_list};
 
-/// Which task states the record must have for a save to happen (compare and swap in the database).
+/// Which states the record must have for a save to happen (compare and swap in the database).
 #[derive(Clone, Copy, Debug)]
-pub struct Expect(Option<&'static [Option<TaskState>]>);
+pub struct Expect {
+    task_states: Option<&'static [Option<TaskState>]>,
+    vm_state: Option<VmState>,
+}
 
 impl Expect {
-    /// Whatever it is.
-    pub const ANY: Self = Self(None);
+    /// Whatever they are.
+    pub const ANY: Self = Self { task_states: None, vm_state: None };
 
-    /// One of these; None stands for no task.
-    pub const fn one_of(states: &'static [Option<TaskState>]) -> Self {
-        Self(Some(states))
+    /// One of these task states; None stands for no task.
+    pub const fn one_of(task_states: &'static [Option<TaskState>]) -> Self {
+        Self { task_states: Some(task_states), vm_state: None }
+    }
+
+    /// And this vm state.
+    #[must_use]
+    pub const fn while_in(self, vm_state: VmState) -> Self {
+        Self { vm_state: Some(vm_state), ..self }
     }
 
     fn keywords(self) -> Value {
-        match self.0 {
-            None => json!({}),
-            Some(states) => {
-                let words: Vec<_> = states.iter().map(|state| state.map(TaskState::as_str)).collect();
-                json!({"expected_task_state": words})
-            }
+        let mut keywords = json!({});
+        if let Some(states) = self.task_states {
+            let words: Vec<_> = states.iter().map(|state| state.map(TaskState::as_str)).collect();
+            keywords["expected_task_state"] = json!(words);
         }
+        if let Some(state) = self.vm_state {
+            keywords["expected_vm_state"] = json!([state.as_str()]);
+        }
+        keywords
     }
 }
 

@@ -59,9 +59,9 @@ impl Error {
         self.is("InstanceNotFound")
     }
 
-    /// Somebody else changed the task state meanwhile.
+    /// Somebody else changed the task state, or the vm state, meanwhile.
     pub fn is_unexpected_task_state(&self) -> bool {
-        self.is("UnexpectedTaskStateError") || self.is_being_deleted()
+        self.is("UnexpectedTaskStateError") || self.is("InstanceUpdateConflict") || self.is_being_deleted()
     }
 
     /// The user deletes the instance meanwhile.

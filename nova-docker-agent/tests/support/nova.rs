@@ -220,7 +220,7 @@ fn save_instance(db: &mut Database, args: &Value) -> Result<Value, RemoteError> 
     let data = sent(args);
     let Some(row) = db.instances.get_mut(&text(&data["uuid"])) else { return Err(not_found()) };
     let null = Value::Null;
-    for (field, error) in [("task_state", "UnexpectedTaskStateError"), ("vm_state", "UnexpectedVMStateError")]
+    for (field, error) in [("task_state", "UnexpectedTaskStateError"), ("vm_state", "InstanceUpdateConflict")]
     {
         let actual = row.get(field).unwrap_or(&null);
         let expected = args["kwargs"].get(format!("expected_{field}")).and_then(Value::as_array);
