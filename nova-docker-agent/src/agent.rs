@@ -73,6 +73,8 @@ pub struct Agent {
     pub metrics: Metrics,
     /// What `/healthz` says.
     pub health: Arc<Health>,
+    /// When this run began to look at the instances.
+    pub started: jiff::Timestamp,
     /// Start and end of the process.
     pub life: Shutdown,
     transport: Arc<dyn Transport>,
@@ -132,6 +134,7 @@ impl Agent {
             builds: Semaphore::new(builds),
             metrics: parts.metrics,
             health: parts.health,
+            started: jiff::Timestamp::now(),
             life,
             transport: parts.transport,
         });

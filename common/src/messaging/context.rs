@@ -69,6 +69,12 @@ impl RequestContext {
         self.text("request_id").unwrap_or("-")
     }
 
+    /// When it was asked; `None` when the sender gave no time that can be read.
+    pub fn timestamp(&self) -> Option<jiff::Timestamp> {
+        let time: jiff::civil::DateTime = self.text("timestamp")?.parse().ok()?;
+        jiff::tz::Offset::UTC.to_timestamp(time).ok()
+    }
+
     /// The user's Keystone token, with which Glance is asked on the user's behalf.
     pub fn auth_token(&self) -> Option<&str> {
         self.text("auth_token").filter(|token| !token.is_empty())
@@ -100,6 +106,15 @@ impl fmt::Debug for RequestContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_request_is_utc_without_saying_so() {
+        let mut message = Map::new();
+        message.insert("_context_timestamp".into(), json!("2026-11-22T15:39:46.616748"));
+        let asked = RequestContext::take_from(&mut message).timestamp();
+        assert_eq!(asked, "2026-11-22T15:39:46.616748Z".parse().ok());
+        assert!(RequestContext::admin().timestamp().is_some());
+    }
 
     #[test]
     fn unknown_fields_come_back_unchanged() {

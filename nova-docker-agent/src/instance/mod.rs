@@ -19,3 +19,4 @@ pub mod outcome;
 pub mod power;
 pub mod spawn;
 pub mod spec;
+pub mod stale;

@@ -67,9 +67,10 @@ pub(super) fn of_spawn(what: &'static str, image_id: &str, error: docker::Error)
     let about_program =
         text.contains("exec") || text.contains("unable to find") || text.contains("No command");
     match IMAGE_FAULTS.iter().find(|(words, _)| about_program && text.contains(words)) {
-        Some((_, reason)) => {
-            Error::ImageUnacceptable { image: image(), reason: format!("{reason} ({})", of_the_program(&text)) }
-        }
+        Some((_, reason)) => Error::ImageUnacceptable {
+            image: image(),
+            reason: format!("{reason} ({})", of_the_program(&text)),
+        },
         None => general(what, error),
     }
 }
