@@ -1,4 +1,4 @@
-//! The command line: clap's structs and nothing else.
+//! The command line: clap's structs, and what clap cannot say.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,39 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line of this process; ends the process on a usage error or a request for help.
+    pub(crate) fn from_environment() -> Self {
+        Cli::parse_from(gathered(std::env::args().collect()))
+    }
+}
+
+/// Options that may be given several times, before and after the verb. clap would forget those before it.
+const REPEATABLE: [&str; 2] = ["--set", "--profile"];
+
+/// Moves repeatable options to the front, in their order. What follows `openstack` belongs to the client.
+fn gathered(arguments: Vec<String>) -> Vec<String> {
+    let mut arguments = arguments.into_iter();
+    let mut front: Vec<String> = arguments.next().into_iter().collect();
+    let mut rest = Vec::new();
+    while let Some(argument) = arguments.next() {
+        if REPEATABLE.contains(&argument.as_str()) {
+            front.push(argument);
+            front.extend(arguments.next());
+        } else if REPEATABLE.iter().any(|option| argument.starts_with(&format!("{option}="))) {
+            front.push(argument);
+        } else {
+            let foreign = ["openstack", "os", "--"].contains(&argument.as_str());
+            rest.push(argument);
+            if foreign {
+                rest.extend(arguments.by_ref());
+            }
+        }
+    }
+    front.extend(rest);
+    front
 }
 
 /// Options of every verb.
@@ -179,5 +212,32 @@ impl Converge {
     /// All services, carried out.
     pub(crate) fn everything() -> Self {
         Self { selection: Selection { services: Vec::new() }, plan: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn settings_before_and_after_the_verb_all_count() {
+        let cli = Cli::parse_from(gathered(words(
+            "octopenstack --set a=1 up --yes --set=b=2 --profile test keystone",
+        )));
+        assert_eq!(cli.global.sets, ["a=1", "b=2"]);
+        assert_eq!(cli.global.profiles, ["test"]);
+        assert!(matches!(cli.command, Command::Up(converge) if converge.selection.services == ["keystone"]));
+    }
+
+    #[test]
+    fn the_clients_options_stay_with_the_client() {
+        let cli = Cli::parse_from(gathered(words("octopenstack --set a=1 os flavor create --set x --help")));
+        assert_eq!(cli.global.sets, ["a=1"]);
+        let Command::Openstack { arguments } = cli.command else { panic!("another verb") };
+        assert_eq!(arguments, words("flavor create --set x --help"));
     }
 }

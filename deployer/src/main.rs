@@ -23,14 +23,13 @@ mod plan;
 mod printer;
 mod render;
 mod settings;
+mod versions;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     common::tls::install();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()),

@@ -44,6 +44,9 @@ pub struct Service {
     /// One line for people.
     #[serde(default)]
     pub description: String,
+    /// Package whose version `status` shows: of the image's lock file of Python packages, else of Debian.
+    #[serde(default)]
+    pub package: Option<String>,
     /// Numeric user id, also used as group id.
     pub user: At<u32>,
     /// The program and its arguments; `octo-init` is put in front by the engine.

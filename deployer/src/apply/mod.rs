@@ -141,6 +141,7 @@ impl<'a> Apply<'a> {
     fn reading(settings: &'a Settings, docker: Docker, profiles: &[String]) -> Result<Self, Error> {
         let platform = Platform::new(&settings.config, profiles);
         let secrets = crate::bootstrap::secrets::read(&settings.paths.secrets())?;
+        let secrets = secrets.or_placeholders(&platform.wanted_secrets());
         let templates = Templates::load(&settings.config.templates)?;
         Ok(Self::with_secrets(settings, docker, platform, secrets, templates))
     }

@@ -52,6 +52,14 @@ impl Secrets {
         self.0.iter().map(|(name, secret)| (name.as_str(), secret))
     }
 
+    /// These, with stand-ins for what is not there yet: enough to plan with.
+    pub(crate) fn or_placeholders(mut self, wanted: &BTreeMap<String, SecretKind>) -> Secrets {
+        for (name, secret) in Secrets::placeholders(wanted).0 {
+            self.0.entry(name).or_insert(secret);
+        }
+        self
+    }
+
     /// Stand-ins for validation and `render`: every secret is its own name in parentheses.
     pub(crate) fn placeholders(wanted: &BTreeMap<String, SecretKind>) -> Secrets {
         Secrets(wanted.keys().map(|name| (name.clone(), Secret::new(format!("(secret-{name})")))).collect())

@@ -1,12 +1,14 @@
 //! `status`: every service with its state, image, version, URL, uptime and memory.
 
 use anyhow::Result;
+use common::config::Service;
 use serde::Serialize;
 
 use crate::apply::Apply;
 use crate::engine::Docker;
 use crate::plan::diff::{Container, State};
 use crate::settings::Settings;
+use crate::versions;
 
 /// One row.
 #[derive(Debug, Serialize)]
@@ -72,7 +74,9 @@ async fn row(apply: &Apply<'_>, name: &str, container: Option<&Container>) -> Ro
         description: service.description.clone(),
         state,
         reason,
-        version: apply.docker.version(&image).await.unwrap_or_else(|| apply.platform.release().to_owned()),
+        version: version(apply, service, running)
+            .await
+            .unwrap_or_else(|| apply.platform.release().to_owned()),
         image,
         url: service.api.as_ref().map(|api| {
             let path = api.catalogue.as_ref().map_or("", |catalogue| catalogue.path.as_str());
@@ -84,6 +88,22 @@ async fn row(apply: &Apply<'_>, name: &str, container: Option<&Container>) -> Ro
             None => None,
         },
     }
+}
+
+/// Version of what the service runs; `None` when nothing tells.
+async fn version(apply: &Apply<'_>, service: &Service, running: Option<&Container>) -> Option<String> {
+    let config = &apply.settings.config;
+    let image = config.services.images.get(&service.image)?;
+    let package = match &service.package {
+        Some(package) => package,
+        // A program of this repository has this program's version.
+        None => return versions::ours(image, service).map(str::to_owned),
+    };
+    if let Some(version) = versions::locked(&config.templates, image, package) {
+        return Some(version);
+    }
+    let packages = apply.docker.read_file(&running?.id, versions::DEBIAN).await?;
+    versions::debian(&packages, package)
 }
 
 async fn state(apply: &Apply<'_>, name: &str, container: &Container) -> (&'static str, Option<String>) {
