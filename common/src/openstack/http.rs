@@ -20,7 +20,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// A request to a service, before the session adds address and tokens.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// HTTP method.
     pub method: Method,
@@ -34,6 +33,13 @@ pub struct Request<'a> {
     pub user_token: Option<&'a str>,
     /// JSON body.
     pub body: Option<Value>,
+}
+
+/// Without token and body, which may hold secrets.
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
 }
 
 impl<'a> Request<'a> {
@@ -95,9 +101,8 @@ pub(super) async fn send(
     let unreachable =
         |source: reqwest::Error| Error::Unreachable { method: method.clone(), url: url.to_owned(), source };
     let attempt = || async {
-        // Bodies are JSON in memory, so cloning never fails; if it did, the request would be sent as an empty one.
-        let request = request.try_clone();
-        match request {
+        // Bodies are JSON in memory, so that there always is a copy to send.
+        match request.try_clone() {
             Some(request) => request.send().await.map_err(unreachable),
             None => {
                 Err(Error::Malformed { method: method.clone(), url: url.to_owned(), source: "body".into() })
