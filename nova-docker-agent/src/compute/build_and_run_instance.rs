@@ -3,8 +3,9 @@
 //! Nova's own compute makes 13 conductor calls for this; here it is five: what does not wait for each other runs side
 //! by side, and the intermediate task states that nobody acts on are left out.
 //! ```text
-//! save(host, node, SPAWNING) ─┬─ image ─ create ─ start ─┬─ save(ACTIVE) ─┬─ event_finish
-//!                             ├─ event_start             │                └─ fanout to the schedulers
+//! save(host, node, SPAWNING) ─┬─ start ──────────────────┬─ save(ACTIVE) ─┬─ event_finish
+//! image known: create ────────┤  (else image and create) │                └─ fanout to the schedulers
+//!                             ├─ event_start             │
 //!                             └─ BlockDeviceMapping.save ┘
 //! ```
 
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::instance::guards::{Guards, event_finish, event_start, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::outcome::{self, Outcome};
-use crate::instance::spawn::spawn;
+use crate::instance::spawn::{prepare, spawn};
 use crate::instance::spec::{image_of_build, instance_spec};
 use crate::virt::PowerState;
 
@@ -93,12 +94,25 @@ impl BuildAndRunInstance {
     async fn build(&mut self, call: &Call, acting: &Acting) -> Result<(), Error> {
         let (agent, context) = (&call.agent, &call.context);
         agent.tracker.test(&self.instance)?;
-        self.take_over(call).await?;
+        let (request, properties) = image_of_build(&self.image, &self.instance);
+        // What cannot be built is refused after the instance is ours, so that Nova shows where it failed.
+        let checked = self.check().and_then(|root| Ok((root, instance_spec(&self.instance, properties)?)));
+        let prepare = async {
+            match &checked {
+                Ok((_, spec)) => prepare(agent, spec, &request).await,
+                Err(_) => false,
+            }
+        };
+        let (taken, prepared) = tokio::join!(take_over(call, &mut self.instance), prepare);
+        if let Err(error) = taken {
+            if prepared && let Err(error) = agent.driver.destroy(acting.uuid()).await {
+                tracing::error!(error = %Chain(&error), "a container that was made ahead could not be removed");
+            }
+            return Err(error);
+        }
         self.taken = true;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
-        let mut root = self.check()?;
-        let (request, properties) = image_of_build(&self.image, &self.instance);
-        let spec = instance_spec(&self.instance, properties)?;
+        let (mut root, spec) = checked?;
         let device = async {
             if let Some(root) = &mut root {
                 root.set_device_name(ROOT_DEVICE);
@@ -108,7 +122,7 @@ impl BuildAndRunInstance {
             }
         };
         let (spawned, (), _) = tokio::join!(
-            spawn(agent, acting, context, (&spec, &request)),
+            spawn(agent, acting, context, (&spec, &request, prepared)),
             device,
             event_start(agent, context, acting.uuid(), EVENT),
         );
@@ -120,30 +134,6 @@ impl BuildAndRunInstance {
         self.instance.set_launched_at(timestamp().as_str());
         let expect = Expect::one_of(&[Some(TaskState::Spawning)]);
         Ok(agent.conductor.save(context, &mut self.instance, expect).await?)
-    }
-
-    /// Makes the instance this host's; fails when somebody else has changed it since the scheduler decided.
-    async fn take_over(&mut self, call: &Call) -> Result<(), Error> {
-        let agent = &call.agent;
-        let host = agent.config.host.as_str();
-        let instance = &mut self.instance;
-        instance.set_host(host);
-        instance.set_launched_on(host);
-        // Nova allows a node to change only together with its id.
-        instance.set_node(agent.tracker.node_name().as_str());
-        instance.set_compute_id(agent.tracker.node_id());
-        instance.set_state(VmState::Building);
-        instance.set_task(Some(TaskState::Spawning));
-        instance.set_root_device_name(ROOT_DEVICE);
-        let roles = call.context.roles().join(",");
-        let mut metadata = instance.system_metadata();
-        metadata.insert("boot_roles".into(), roles);
-        instance.set_system_metadata(metadata);
-        // Stricter than Nova, which would begin to build an instance that runs when a request comes twice.
-        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
-        agent.conductor.save(&call.context, instance, expect).await?;
-        agent.tracker.note(instance, PowerState::NoState);
-        Ok(())
     }
 
     /// What a container cannot have yet; returns the root disk.
@@ -279,4 +269,26 @@ impl BuildAndRunInstance {
             tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
         }
     }
+}
+
+/// Makes the instance this host's; fails when somebody else has changed it since the scheduler decided.
+async fn take_over(call: &Call, instance: &mut Instance) -> Result<(), Error> {
+    let agent = &call.agent;
+    let host = agent.config.host.as_str();
+    instance.set_host(host);
+    instance.set_launched_on(host);
+    // Nova allows a node to change only together with its id.
+    instance.set_node(agent.tracker.node_name().as_str());
+    instance.set_compute_id(agent.tracker.node_id());
+    instance.set_state(VmState::Building);
+    instance.set_task(Some(TaskState::Spawning));
+    instance.set_root_device_name(ROOT_DEVICE);
+    let mut metadata = instance.system_metadata();
+    metadata.insert("boot_roles".into(), call.context.roles().join(","));
+    instance.set_system_metadata(metadata);
+    // Stricter than Nova, which would begin to build an instance that runs when a request comes twice.
+    let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
+    agent.conductor.save(&call.context, instance, expect).await?;
+    agent.tracker.note(instance, PowerState::NoState);
+    Ok(())
 }

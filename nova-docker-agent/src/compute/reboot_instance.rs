@@ -116,6 +116,6 @@ impl RebootInstance {
         let instance = call.agent.conductor.instance(&call.context, acting.uuid(), &attrs).await?;
         let (request, properties) = image_of_instance(&instance);
         let spec = instance_spec(&instance, properties)?;
-        spawn(&call.agent, acting, &call.context, (&spec, &request)).await
+        spawn(&call.agent, acting, &call.context, (&spec, &request, false)).await
     }
 }

@@ -8,7 +8,16 @@ use crate::error::Error;
 use crate::image::{ImageHandle, ImageRequest, OnBehalf};
 use crate::virt::{self, InstanceSpec};
 
+/// Makes the container ahead, not started, if that needs no download: while the conductor still decides whether the
+/// instance may be built here. True when it was made; whatever keeps it from being made, [`spawn`] will meet again.
+pub async fn prepare(agent: &Agent, spec: &InstanceSpec, request: &ImageRequest) -> bool {
+    let Some(image) = agent.images.cached(&request.id) else { return false };
+    agent.driver.create(spec, &image).await.unwrap_or(false)
+}
+
 /// Makes and starts the container of an instance; leaves none behind when it fails.
+///
+/// `prepared`: [`prepare`] has made it.
 ///
 /// # Errors
 /// [`Error::Cancelled`] when the instance is being deleted meanwhile, else what image store or hypervisor say.
@@ -16,8 +25,11 @@ pub async fn spawn(
     agent: &Agent,
     acting: &Acting,
     context: &RequestContext,
-    (spec, request): (&InstanceSpec, &ImageRequest),
+    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
 ) -> Result<(), Error> {
+    if prepared {
+        return Ok(agent.driver.start_new(spec).await?);
+    }
     let image = ensure(agent, acting, context, request).await?;
     match agent.driver.spawn(spec, &image).await {
         // Somebody removed the image behind our back: fetch it and try once more.

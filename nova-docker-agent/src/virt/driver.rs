@@ -41,20 +41,46 @@ impl Driver {
     /// # Errors
     /// [`Error::ImageGone`] when the image has to be brought to Docker again; see also the other variants.
     pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
-        let disk_quota = self.disk_quota().await?;
-        let mut spec = spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))?;
+        let mut spec = self.container(instance, image).await?;
         if let Err(refused) = self.engine.create_container(&spec).await {
             self.create_again(&mut spec, refused)
                 .await
                 .map_err(|e| error::of_spawn("create the container", &instance.image_id, e))?;
         }
-        if let Err(refused) = self.engine.start_container(&spec.name).await {
-            if let Err(error) = self.engine.remove_container(&spec.name).await {
+        self.start_new(instance).await
+    }
+
+    /// Creates the container of `instance` without starting it; false when it has one already, which is left alone.
+    ///
+    /// # Errors
+    /// As [`Driver::spawn`].
+    pub async fn create(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<bool, Error> {
+        let spec = self.container(instance, image).await?;
+        match self.engine.create_container(&spec).await {
+            Ok(_) => Ok(true),
+            Err(docker::Error::Conflict(_)) => Ok(false),
+            Err(refused) => Err(error::of_spawn("create the container", &instance.image_id, refused)),
+        }
+    }
+
+    /// Starts a container that [`Driver::create`] made; removes it if it does not start.
+    ///
+    /// # Errors
+    /// As [`Driver::spawn`].
+    pub async fn start_new(&self, instance: &InstanceSpec) -> Result<(), Error> {
+        let name = container_name(instance.uuid);
+        if let Err(refused) = self.engine.start_container(&name).await {
+            if let Err(error) = self.engine.remove_container(&name).await {
                 tracing::warn!(instance_uuid = %instance.uuid, error = %error, "a container that did not start stays");
             }
             return Err(error::of_spawn("start the container", &instance.image_id, refused));
         }
         Ok(())
+    }
+
+    async fn container(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<ContainerSpec, Error> {
+        let disk_quota = self.disk_quota().await?;
+        spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))
     }
 
     /// Creates after a refusal that can be dealt with: no disk quotas here, or a leftover of an earlier build.
