@@ -90,7 +90,7 @@ pub struct Base {
     pub from: BaseFrom,
     /// Archive of a root file system, for `from: tarball`.
     pub path: Option<At<String>>,
-    /// Debian mirror for debootstrap and apt (default http://mirror.example/debian).
+    /// Debian mirror for debootstrap, and so for apt in the images (default: debootstrap's own).
     pub mirror: Option<String>,
 }
 

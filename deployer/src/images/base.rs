@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio_util::io::ReaderStream;
 
-use super::{Builder, Error, MIRROR, ROOT, inspect};
+use super::{Builder, Error, ROOT, inspect};
 use crate::engine::docker::explain;
 use crate::printer::Task;
 
@@ -102,9 +102,10 @@ impl Builder<'_> {
 
     async fn debootstrap(&self, task: &Task) -> Result<(), Error> {
         let folder = Scratch::new()?;
-        let mirror = self.config.configuration.images.base.mirror.as_deref().unwrap_or(MIRROR);
         let mut command = Command::new("debootstrap");
-        command.args(["--variant=minbase", SUITE]).arg(&folder.0).arg(mirror);
+        command.args(["--variant=minbase", SUITE]).arg(&folder.0);
+        // Without one, debootstrap takes its own default.
+        command.args(self.config.configuration.images.base.mirror.as_deref());
         run(command, task).await?;
         task.now("importing it into Docker");
         let mut tar = Command::new("tar");

@@ -17,8 +17,6 @@ use crate::render::Templates;
 
 /// The Debian root file system below all images.
 pub(crate) const ROOT: &str = "octopenstack/debian:trixie";
-/// Where Debian's packages come from unless the configuration says otherwise.
-pub(crate) const MIRROR: &str = "http://mirror.example/debian";
 /// More builds at a time would wait for the same disk and network.
 const PARALLEL: usize = 2;
 

@@ -63,10 +63,6 @@ pub(crate) fn image_context(config: &Config, name: &str, from: &str) -> Context 
     context.insert("image", name);
     context.insert("from", from);
     context.insert("release", config.configuration.release.as_str());
-    context.insert(
-        "mirror",
-        config.configuration.images.base.mirror.as_deref().unwrap_or(crate::images::MIRROR),
-    );
     context
 }
 
