@@ -148,7 +148,7 @@ impl Bed {
     fn live(&self) -> Result<bool> {
         let mut command = Command::new("cargo");
         command
-            .args(["test", "--release", "--locked", "-p", "tests", "--test", "live", "--", "--ignored"])
+            .args(["test", "--release", "--locked", "--workspace", "--test", "live", "--", "--ignored"])
             .arg(LIVE_THREADS)
             .current_dir(&self.root)
             .env("OCTOPENSTACK_TEST_BINARY", &self.binary)
