@@ -31,7 +31,7 @@ impl std::error::Error for Many {}
 
 impl Many {
     /// One error as itself, several as one.
-    pub(crate) fn new<E: std::error::Error + Send + Sync + 'static>(errors: Vec<E>) -> anyhow::Error {
+    pub(crate) fn of<E: std::error::Error + Send + Sync + 'static>(errors: Vec<E>) -> anyhow::Error {
         let mut errors: Vec<anyhow::Error> = errors.into_iter().map(anyhow::Error::new).collect();
         match errors.pop() {
             Some(only) if errors.is_empty() => only,

@@ -1,5 +1,7 @@
 //! `octo-init` as a container sees it: exit codes, signals, output, log file, probes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};

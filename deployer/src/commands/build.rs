@@ -42,5 +42,5 @@ pub(super) async fn build(
         printer,
         no_cache,
     };
-    builder.build(images).await.map_err(Many::new)
+    builder.build(images).await.map_err(Many::of)
 }

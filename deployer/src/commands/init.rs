@@ -14,7 +14,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
         bail!("the platform {} does not exist yet; `octopenstack up` makes it", settings.project());
     }
     let apply = Apply::new(settings, docker)?;
-    let done = apply.converge(&[], Mode { again: true, everything: true }).await.map_err(Many::new)?;
+    let done = apply.converge(&[], Mode { again: true, everything: true }).await.map_err(Many::of)?;
     super::run::report(settings, done);
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(settings: &Settings, keep_volumes: bool, images: bool) -
     let extent = Extent { data, images };
     let removed = apply.remove(extent).await;
     let left = apply.left_over(extent).await?;
-    removed.map_err(Many::new)?;
+    removed.map_err(Many::of)?;
     if !left.is_empty() {
         bail!("these could not be removed:\n  {}", left.into_iter().collect::<Vec<_>>().join("\n  "));
     }

@@ -17,7 +17,7 @@ pub(super) async fn run(settings: &Settings, converge: &Converge) -> Result<()> 
     let apply = Apply::new(settings, docker)?;
     let services = &converge.selection.services;
     let mode = Mode { everything: services.is_empty(), again: false };
-    let done = apply.converge(services, mode).await.map_err(Many::new)?;
+    let done = apply.converge(services, mode).await.map_err(Many::of)?;
     report(settings, done);
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) async fn up(settings: &Settings, docker: &Docker, services: &[String]
     let images = images(&apply.platform, services);
     let built = super::build::build(settings, docker, &images, false).await?;
     let mode = Mode { everything: services.is_empty(), again: false };
-    let done = apply.converge(services, mode).await.map_err(Many::new)?;
+    let done = apply.converge(services, mode).await.map_err(Many::of)?;
     Ok(built + done)
 }
 

@@ -111,16 +111,12 @@ impl Builder<'_> {
         let mut tar = Command::new("tar");
         tar.arg("--create").arg("--numeric-owner").arg("--directory").arg(&folder.0);
         tar.args(EXCLUDED.iter().map(|path| format!("--exclude={path}"))).arg(".");
-        let mut child = tar
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| root(error))?;
+        let mut child =
+            tar.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().map_err(root)?;
         if let Some(stdout) = child.stdout.take() {
             self.import(ReaderStream::with_capacity(stdout, 64 << 10)).await?;
         }
-        let status = child.wait().await.map_err(|error| root(error))?;
+        let status = child.wait().await.map_err(root)?;
         if status.success() { Ok(()) } else { Err(root(format!("tar ended with {status}"))) }
     }
 
@@ -171,7 +167,7 @@ async fn run(mut command: Command, task: &Task) -> Result<(), Error> {
             }
         }
     }
-    let status = child.wait().await.map_err(|error| root(error))?;
+    let status = child.wait().await.map_err(root)?;
     if status.success() {
         return Ok(());
     }
@@ -190,7 +186,7 @@ impl Scratch {
     fn new() -> Result<Self, Error> {
         // Not /tmp: it may be a small file system in memory, or mounted without device files.
         let path = PathBuf::from("/var/tmp").join(format!("octopenstack-root-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&path).map_err(|error| root(error))?;
+        std::fs::create_dir_all(&path).map_err(root)?;
         Ok(Scratch(path))
     }
 }
