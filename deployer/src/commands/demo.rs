@@ -131,6 +131,6 @@ The cloud works: server {name} is {status} on {host}, as container nova-{id}.
                                                     its web server
   ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --nic none --wait another
   ./octopenstack status                             the control plane
-  ./octopenstack rm                                 takes everything away (delete the servers first)"
+  ./octopenstack rm                                 takes everything away, servers too"
     )
 }
