@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::printer::Printer;
 
 /// What every command works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Both files, checked.
     pub(crate) config: Config,

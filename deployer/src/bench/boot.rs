@@ -63,7 +63,7 @@ pub(crate) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
         docker_run.push(sides.docker_run().await?);
         one(sides, &sides.theirs, &mut theirs).await?;
     }
-    let inside = sides.agent_boots().await?.mean_since(before);
+    let inside = sides.agent_boots().await?.mean_since(before).ok_or(Error::NotMeasured)?;
 
     for (side, figures) in [(&sides.theirs, &mut theirs), (&sides.ours, &mut ours)] {
         crowd(sides, side, size, figures).await?;
@@ -131,7 +131,7 @@ async fn wait_for_count(sides: &Sides<'_>, status: Option<&str>, count: usize) -
     }
 }
 
-fn table(ours: &Figures, theirs: &Figures, inside: f64, docker_run: &Samples, size: Size) -> Table {
+fn table(ours: &Figures, theirs: &Figures, inside: Duration, docker_run: &Samples, size: Size) -> Table {
     let mut table = Table::default();
     let times = |figure: &str, ours: Duration, theirs: Duration, limit: f64| Row {
         figure: figure.to_owned(),
@@ -149,7 +149,7 @@ fn table(ours: &Figures, theirs: &Figures, inside: f64, docker_run: &Samples, si
     };
     table.push(times(
         "RPC to ACTIVE saved, against docker run",
-        Duration::from_secs_f64(inside),
+        inside,
         docker_run.median(),
         1.3,
     ));

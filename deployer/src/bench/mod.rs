@@ -37,6 +37,12 @@ pub(crate) enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// The agent's metrics lack what is measured.
+    #[error("{0} has no histogram of boots")]
+    NoBoots(String),
+    /// The agent's histogram did not move.
+    #[error("the agent has counted none of the benchmark's boots")]
+    NotMeasured,
     /// Servers do not become as many as they should.
     #[error("there are {there} servers and not {wanted} after {seconds} s")]
     Count {

@@ -67,9 +67,9 @@ pub(super) struct Boots {
 }
 
 impl Boots {
-    /// Mean seconds of the boots since then; infinite when there was none.
-    pub(super) fn mean_since(self, before: Boots) -> f64 {
-        super::stats::ratio(self.seconds - before.seconds, self.count - before.count)
+    /// Mean time of the boots since then; `None` when there was none.
+    pub(super) fn mean_since(self, before: Boots) -> Option<Duration> {
+        Duration::try_from_secs_f64((self.seconds - before.seconds) / (self.count - before.count)).ok()
     }
 }
 
@@ -119,11 +119,14 @@ impl<'a> Sides<'a> {
     }
 
     /// What the agent says of its boots: from the delivery of the RPC to ACTIVE saved.
+    ///
+    /// # Errors
+    /// When its metrics cannot be read or lack the histogram.
     pub(super) async fn agent_boots(&self) -> Result<Boots, Error> {
         let url = &self.metrics;
         let failed = |source| Error::Metrics { url: url.clone(), source };
         let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        Ok(parse_boots(&answer.text().await.map_err(failed)?))
+        parse_boots(&answer.text().await.map_err(failed)?).ok_or_else(|| Error::NoBoots(url.clone()))
     }
 
     /// `docker run -d` of the instances' image with an instance's limits: time until it is started.
@@ -168,12 +171,16 @@ async fn tracing(docker: &Docker, broker: &str, verb: &str) -> Result<(), Error>
     Ok(())
 }
 
-fn parse_boots(metrics: &str) -> Boots {
+/// `None` when the histogram is not among the metrics.
+fn parse_boots(metrics: &str) -> Option<Boots> {
     let value = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
     };
-    Boots { count: value("boot_duration_seconds_count"), seconds: value("boot_duration_seconds_sum") }
+    Some(Boots {
+        count: value("nova_docker_agent_boot_duration_seconds_count")?,
+        seconds: value("nova_docker_agent_boot_duration_seconds_sum")?,
+    })
 }
 
 #[cfg(test)]
@@ -182,11 +189,19 @@ mod tests {
 
     #[test]
     fn boots_are_read_from_the_histogram() {
-        let text = "# TYPE boot_duration_seconds histogram\nboot_duration_seconds_sum 2.5\n\
-                    boot_duration_seconds_count 5\nboot_duration_seconds_bucket{le=\"0.05\"} 0\n";
-        let boots = parse_boots(text);
+        let text = "# TYPE nova_docker_agent_boot_duration_seconds histogram\n\
+                    nova_docker_agent_boot_duration_seconds_sum 2.5\n\
+                    nova_docker_agent_boot_duration_seconds_count 5\n\
+                    nova_docker_agent_boot_duration_seconds_bucket{le=\"0.05\"} 0\n";
+        let boots = parse_boots(text).unwrap();
         assert_eq!(boots, Boots { count: 5.0, seconds: 2.5 });
-        assert!((boots.mean_since(Boots { count: 1.0, seconds: 0.5 }) - 0.5).abs() < 1e-9);
-        assert!(boots.mean_since(boots).is_infinite());
+        let before = Boots { count: 1.0, seconds: 0.5 };
+        assert_eq!(boots.mean_since(before), Some(Duration::from_millis(500)));
+        assert_eq!(boots.mean_since(boots), None);
+    }
+
+    #[test]
+    fn metrics_without_the_histogram_are_no_measurement() {
+        assert_eq!(parse_boots("nova_docker_agent_rpcs_total 3\n"), None);
     }
 }

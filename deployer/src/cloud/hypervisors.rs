@@ -17,7 +17,31 @@ struct Hypervisor {
     state: String,
 }
 
+#[derive(Deserialize)]
+struct Services {
+    services: Vec<ComputeService>,
+}
+
+#[derive(Deserialize)]
+struct ComputeService {
+    id: String,
+}
+
 impl Cloud {
+    /// Takes a compute service that is gone for good out of Nova, with its hypervisor and its place in placement.
+    ///
+    /// # Errors
+    /// When nova-api refuses, as it does while servers are on the host.
+    pub(crate) async fn forget_compute(&self, host: &str) -> Result<(), Error> {
+        let path = format!("/os-services?binary=nova-compute&host={host}");
+        let found: Services = self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
+        for service in found.services {
+            let path = format!("/os-services/{}", service.id);
+            self.compute.send(&Request::new(Method::DELETE, &path).microversion(COMPUTE)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the scheduler can reach any hypervisor: it is mapped to a cell, and its compute service is up.
     ///
     /// # Errors

@@ -3,10 +3,12 @@
 mod flavors;
 mod hypervisors;
 mod images;
+mod quotas;
 mod servers;
 
 use common::openstack::{Credentials, EndpointFilter, Service, Session};
 
+pub(crate) use quotas::Quota;
 pub(crate) use servers::{NewServer, Server};
 
 /// Newest compute microversion of Nova 34 that the deployer was written against.
@@ -26,6 +28,9 @@ pub(crate) enum Error {
         /// Nova's fault message.
         fault: String,
     },
+    /// A project that is not there.
+    #[error("Keystone knows no project {0}")]
+    NoProject(String),
     /// Nova did not get there in time.
     #[error("server {name} is {status} (task {task}) and not {wanted} after {seconds} s")]
     Deadline {
@@ -46,6 +51,7 @@ pub(crate) enum Error {
 #[derive(Clone)]
 pub(crate) struct Cloud {
     compute: Service,
+    identity: Service,
     image: Service,
 }
 
@@ -61,6 +67,7 @@ impl Cloud {
             valid_interfaces: vec!["public".to_owned()],
             endpoint_override: None,
         };
-        Ok(Self { compute: session.service("compute", public()), image: session.service("image", public()) })
+        let service = |kind| session.service(kind, public());
+        Ok(Self { compute: service("compute"), identity: service("identity"), image: service("image") })
     }
 }

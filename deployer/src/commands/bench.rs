@@ -10,6 +10,7 @@ use crate::bench::table::Table;
 use crate::bench::{Side, Sides, Subjects, boot, platform};
 use crate::bootstrap::secrets;
 use crate::cli::{Bench, Converge};
+use crate::cloud::{Cloud, Quota};
 use crate::engine::Docker;
 use crate::plan::platform::{BROKER_SECRET, BROKER_USER, Platform};
 use crate::settings::Settings;
@@ -26,29 +27,44 @@ const METRICS_PORT: u16 = 9774;
 /// Longest wait for a restarted compute service.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(mut settings: Settings, bench: Bench) -> Result<ExitCode> {
+pub(super) async fn run(settings: &Settings, bench: Bench) -> Result<ExitCode> {
     let table = match bench {
         Bench::Boot { count, concurrent } => {
-            settings.profiles.push(PROFILE.to_owned());
             let size = boot::Size { sequential: count, concurrent, on_full_host: count.div_ceil(2) };
-            boots(&settings, size).await?
+            boots_beside(settings, size).await?
         }
-        Bench::Up => up(&settings).await?,
+        Bench::Up => up(settings).await?,
     };
     settings.printer.data(&table.to_string());
     Ok(if table.met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn boots(settings: &Settings, size: boot::Size) -> Result<Table> {
-    super::up::run(settings, &Converge::everything()).await?;
-    let docker = Docker::connect().await?;
+/// Widens the platform for the time of the benchmark: nova-compute beside the agent, and room for its servers.
+async fn boots_beside(settings: &Settings, size: boot::Size) -> Result<Table> {
+    let mut widened = settings.clone();
+    widened.profiles.push(PROFILE.to_owned());
+    let compute = &mut widened.config.configuration.compute;
+    compute.cpu_allocation_ratio = compute.cpu_allocation_ratio.max(f64::from(size.concurrent + 2));
+    let project = &settings.config.configuration.admin.project;
+
+    super::up::run(&widened, &Converge::everything()).await?;
     let cloud = super::demo::cloud(settings)?;
-    let (image, flavor) = super::demo::resources(settings, &cloud).await?;
+    let quota = cloud.change_quota(project, Quota::UNLIMITED).await?;
+    let table = boots(&widened, &cloud, size).await;
+    cloud.change_quota(project, quota).await?;
+    super::up::run(settings, &Converge::everything()).await?;
+    cloud.forget_compute(THEIR_HOST).await?;
+    table
+}
+
+async fn boots(settings: &Settings, cloud: &Cloud, size: boot::Size) -> Result<Table> {
+    let docker = Docker::connect().await?;
+    let (image, flavor) = super::demo::resources(settings, cloud).await?;
     let subjects = subjects(settings, image, flavor)?;
     for side in [&subjects.ours, &subjects.theirs] {
         restart(settings, &docker, side).await?;
     }
-    let sides = Sides::start(&cloud, &docker, &settings.printer, subjects).await?;
+    let sides = Sides::start(cloud, &docker, &settings.printer, subjects).await?;
     let table = boot::run(&sides, size).await;
     sides.stop().await?;
     Ok(table?)

@@ -50,7 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Render { dir } => render::run(&settings, &dir)?,
         Command::Demo => demo::run(&settings).await?,
         Command::Test(test) => return test::run(&settings, &test).await,
-        Command::Bench(bench) => return bench::run(settings, bench).await,
+        Command::Bench(bench) => return bench::run(&settings, bench).await,
     }
     Ok(ExitCode::SUCCESS)
 }
