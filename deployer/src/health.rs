@@ -40,6 +40,10 @@ pub(crate) enum Condition {
     Log {
         text: String,
     },
+    /// A program in the container ends well.
+    Exec {
+        command: Vec<String>,
+    },
 }
 
 impl std::fmt::Display for Condition {
@@ -52,6 +56,7 @@ impl std::fmt::Display for Condition {
             Condition::Amqp { .. } => write!(f, "RabbitMQ accepts the services' login"),
             Condition::Rpc { topic, .. } => write!(f, "an RPC server consumes the topic {topic}"),
             Condition::Log { text } => write!(f, "the log says `{text}`"),
+            Condition::Exec { command } => write!(f, "`{}` ends well", command.join(" ")),
         }
     }
 }
@@ -74,6 +79,8 @@ pub(crate) fn condition(ready: Option<&Ready>, address: Ipv4Addr, access: &Acces
         Condition::Tcp { address: at(tcp.port) }
     } else if let Some(text) = &ready.log {
         Condition::Log { text: text.clone() }
+    } else if let Some(command) = &ready.exec {
+        Condition::Exec { command: command.clone() }
     } else if let (Some(_), Some(password)) = (&ready.mysql, &access.database_password) {
         Condition::Mysql { server: mysql::Server { address, password: password.clone() } }
     } else if let (Some(_), Some(url)) = (&ready.amqp, &access.broker_url) {
@@ -97,7 +104,7 @@ pub(crate) async fn probe(http: &reqwest::Client, condition: &Condition) -> Resu
     let asked = async {
         match condition {
             // What Docker knows is asked by the caller, who has the container.
-            Condition::Running | Condition::Log { .. } => Ok(()),
+            Condition::Running | Condition::Log { .. } | Condition::Exec { .. } => Ok(()),
             Condition::Http { url } => probe_http(http, url).await,
             Condition::Tcp { address } => {
                 TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())

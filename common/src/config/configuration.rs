@@ -29,6 +29,8 @@ pub struct Configuration {
     pub admin: Admin,
     /// This host as a hypervisor.
     pub compute: Compute,
+    /// Networks of the cloud itself.
+    pub networks: Networks,
     /// Per-service settings by the service's name.
     pub services: Entries<Override>,
 }
@@ -45,6 +47,7 @@ impl Default for Configuration {
             images: Images::default(),
             admin: Admin::default(),
             compute: Compute::default(),
+            networks: Networks::default(),
             services: Entries::default(),
         }
     }
@@ -147,6 +150,21 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "localhost".into() } else { name.into() }
+}
+
+/// Networks of the cloud itself, as its users see them.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Networks {
+    /// Subnet of the provider network, whose addresses are the floating ones (default 10.20.0.0/24). Its first address is the
+    /// hypervisor's, and the gateway.
+    pub provider_subnet: At<Subnet>,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Networks { provider_subnet: At::nowhere(Subnet::DEFAULT_PROVIDER) }
+    }
 }
 
 /// Settings of one service.

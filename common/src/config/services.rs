@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::units::Memory;
 use super::yaml::{At, Entries};
@@ -54,12 +55,21 @@ pub struct Service {
     /// Path in the container -> template below `dockerfiles/`.
     #[serde(default)]
     pub config: Entries<At<String>>,
-    /// Bridge (with the other services) or the host's own network.
+    /// Bridge (with the other services), the host's own network, or that of another service.
     #[serde(default)]
-    pub network: Network,
+    pub network: At<Network>,
     /// Fixed host number in the platform's subnet; host-network services need one to reach it.
     #[serde(default)]
     pub address: Option<At<u32>>,
+    /// Ports published on `api_address` under the same number, also for the services that join this one's network.
+    #[serde(default)]
+    pub ports: Vec<At<u16>>,
+    /// Kernel settings of the network namespace, for example `net.ipv4.ip_forward: "1"`.
+    #[serde(default)]
+    pub sysctls: Entries<String>,
+    /// `host`: sees the processes of the whole host.
+    #[serde(default)]
+    pub pid: Option<Pid>,
     /// Named volume -> path in the container.
     #[serde(default)]
     pub volumes: Entries<String>,
@@ -72,6 +82,12 @@ pub struct Service {
     /// Linux capabilities kept; all others are dropped.
     #[serde(default)]
     pub capabilities: Vec<At<String>>,
+    /// Devices of the host, under the same path.
+    #[serde(default)]
+    pub devices: Vec<At<String>>,
+    /// Further numeric group ids of the user: for files it shares with another service.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Read-only root file system.
     #[serde(default = "yes")]
     pub read_only: bool,
@@ -113,6 +129,21 @@ pub struct Service {
     pub profile: Option<String>,
 }
 
+impl Service {
+    /// The service whose network namespace it lives in, when that is not its own.
+    pub fn joins(&self) -> Option<&str> {
+        match &self.network.value {
+            Network::Service(owner) => Some(owner),
+            Network::Bridge | Network::Host => None,
+        }
+    }
+
+    /// The services that are ready before this one: those it depends on, and the one whose network it joins.
+    pub fn waits_for(&self) -> impl Iterator<Item = &str> {
+        self.depends_on.iter().map(|other| other.as_str()).chain(self.joins())
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -122,13 +153,36 @@ fn thirty() -> u32 {
 }
 
 /// The network a container lives in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Network {
     /// The platform's own bridge.
     #[default]
     Bridge,
     /// The host's network.
+    Host,
+    /// `service:<name>`: the network namespace of that service's container.
+    Service(String),
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match (text.as_str(), text.strip_prefix("service:")) {
+            ("bridge", _) => Ok(Network::Bridge),
+            ("host", _) => Ok(Network::Host),
+            (_, Some(owner)) => Ok(Network::Service(owner.trim().to_owned())),
+            (other, None) => {
+                Err(D::Error::unknown_variant(other, &["bridge", "host", "service:<name of a service>"]))
+            }
+        }
+    }
+}
+
+/// The process namespace a container lives in, when that is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pid {
+    /// The host's.
     Host,
 }
 
@@ -162,6 +216,9 @@ pub struct Ready {
     /// This text appears in the log since the start.
     #[serde(default)]
     pub log: Option<String>,
+    /// This program, run in the container, ends with code 0.
+    #[serde(default)]
+    pub exec: Option<Vec<String>>,
     /// Seconds.
     #[serde(default = "two_minutes")]
     pub timeout: u64,
@@ -290,7 +347,7 @@ pub struct Job {
     pub user: Option<u32>,
     /// Network when it differs from the service's.
     #[serde(default)]
-    pub network: Option<Network>,
+    pub network: Option<At<Network>>,
     /// Seconds the job may take.
     #[serde(default = "ten_minutes")]
     pub timeout: u64,

@@ -91,3 +91,40 @@ fn duplicate_services_are_refused() {
 fn broken_yaml_is_pointed_at() {
     insta::assert_snapshot!(errors(&GOOD.replace("[db]", "[db"), ""));
 }
+
+#[test]
+fn a_service_may_live_in_the_network_of_another() {
+    let services = GOOD.replace(
+        "    depends_on: [db]\n",
+        "    network: service:db\n    devices: [/dev/net/tun]\n    pid: host\n    groups: [7]\n",
+    );
+    let (dir, sources) = folder(&services, "networks: { provider_subnet: 10.9.0.0/24 }\n");
+    let config = load(&sources).unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+    let app = config.services.services.get("app").unwrap();
+    assert_eq!((app.joins(), app.pid, app.groups.as_slice()), (Some("db"), Some(Pid::Host), [7].as_slice()));
+    assert_eq!(app.waits_for().collect::<Vec<_>>(), ["db"]);
+    assert_eq!(config.configuration.networks.provider_subnet.gateway().to_string(), "10.9.0.1");
+}
+
+#[test]
+fn mistakes_around_networks_are_shown_with_their_place() {
+    let services = GOOD.to_owned()
+        + "  lost: { image: base, user: 1, command: [x], network: service:dbb }
+  far: { image: base, user: 1, command: [x], network: service:near }
+  near: { image: base, user: 1, command: [x], network: service:db, address: 12, ports: [81] }
+  on-host: { image: base, user: 1, command: [x], network: host, sysctls: { net.ipv4.ip_forward: \"1\" } }
+  guest: { image: base, user: 1, command: [x], network: service:on-host, devices: [tun] }
+  twice: { image: base, user: 1, command: [x], ports: [80], sysctls: { vm.swappiness: \"1\" } }
+  strange: { image: base, user: 1, command: [x], network: hst }
+";
+    insta::assert_snapshot!(errors(
+        &services,
+        "subnet: 10.0.0.0/16\nnetworks: { provider_subnet: 10.0.1.0/24 }\n"
+    ));
+}
+
+#[test]
+fn a_service_cannot_live_in_its_own_network() {
+    insta::assert_snapshot!(errors(&GOOD.replace("depends_on: [db]", "network: service:app"), ""));
+}

@@ -60,6 +60,9 @@ impl Subnet {
     /// `172.31.250.0/24`: a corner of the private ranges that home routers and VPNs rarely use.
     pub const DEFAULT: Subnet = Subnet { base: Ipv4Addr::new(172, 31, 250, 0), prefix: 24 };
 
+    /// `10.20.0.0/24`, for floating addresses.
+    pub const DEFAULT_PROVIDER: Subnet = Subnet { base: Ipv4Addr::new(10, 20, 0, 0), prefix: 24 };
+
     /// The address with this host number.
     pub fn host(&self, number: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.base) + number)
@@ -80,7 +83,12 @@ impl Subnet {
         format!("{}/{}", self.host(self.dynamic_from()), self.prefix + 1)
     }
 
-    /// The bridge's own address.
+    /// Length of the network's part of an address.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// The first address: the bridge's own.
     pub fn gateway(&self) -> Ipv4Addr {
         self.host(1)
     }

@@ -25,8 +25,9 @@ impl Apply<'_> {
             // The usual second `up`: everything runs and answers at once.
             let address = self.remember(name, address);
             let wanted = condition(service.ready.as_deref(), address, &self.access());
+            // What its log said once it said since the start.
             let told_by_docker = matches!(wanted, Condition::Running | Condition::Log { .. });
-            if told_by_docker || probe(&self.http, &wanted).await.is_ok() {
+            if told_by_docker || self.ask(&container, &wanted, "").await.is_ok() {
                 return Ok(());
             }
         }
@@ -59,11 +60,18 @@ impl Apply<'_> {
         }
         let address = self.remember(name, state.address);
         let wanted = condition(self.platform.services[name].ready.as_deref(), address, &self.access());
-        let answer = match &wanted {
-            Condition::Log { text } => self.logged(container, text, &state.started_at).await,
-            other => probe(&self.http, other).await,
-        };
+        let answer = self.ask(container, &wanted, &state.started_at).await;
         answer.map_err(|answer| unmet(&wanted, answer, state.restarts >= limit))
+    }
+
+    async fn ask(&self, container: &str, wanted: &Condition, started_at: &str) -> Result<(), String> {
+        match wanted {
+            Condition::Log { text } => self.logged(container, text, started_at).await,
+            Condition::Exec { command } => {
+                self.docker.ask(container, command).await.unwrap_or_else(|error| Err(error.to_string()))
+            }
+            other => probe(&self.http, other).await,
+        }
     }
 
     /// The readiness of a running service now, in a sentence when it is not.

@@ -39,6 +39,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Port(#[from] engine::ports::Error),
     #[error(transparent)]
+    Route(#[from] engine::routes::Error),
+    /// A kernel module is not loaded.
+    #[error("{service} needs the device {device}, which this host does not have{}", hint_for(device))]
+    NoDevice { service: String, device: String },
+    #[error(transparent)]
     Render(#[from] crate::render::Error),
     #[error(transparent)]
     Secrets(#[from] crate::bootstrap::secrets::Error),
@@ -71,6 +76,10 @@ pub(crate) enum Error {
     /// Nothing to work on.
     #[error("{0}")]
     Nothing(String),
+}
+
+fn hint_for(device: &str) -> &'static str {
+    if device == "/dev/net/tun" { ": `modprobe tun` makes it" } else { "" }
 }
 
 impl Error {
@@ -183,7 +192,7 @@ impl<'a> Apply<'a> {
         let desired = self.desire(&names, false).await?;
         let mut steps = platform_steps(&self.platform, &observed, wanted.is_empty());
         for name in order::sorted(&self.platform.services, &names) {
-            steps.extend(service_steps(&name, &desired[&name], &observed));
+            steps.extend(service_steps(&name, &desired, &observed));
         }
         Ok(steps)
     }
@@ -196,7 +205,7 @@ impl<'a> Apply<'a> {
         let desired = self.desire(&names, true).await.map_err(one)?;
         let observed =
             self.docker.observe(self.platform.project()).await.map_err(|error| one(error.into()))?;
-        self.check_network(&observed).and_then(|()| self.check_ports(&names, &observed)).map_err(one)?;
+        self.check_network(&observed).and_then(|()| self.check_host(&names, &observed)).map_err(one)?;
         let steps = platform_steps(&self.platform, &observed, mode.everything);
         for step in &steps {
             self.platform_step(step).await.map_err(one)?;
@@ -217,12 +226,12 @@ impl<'a> Apply<'a> {
         let keystone = self.platform.identity.as_ref().filter(|name| names.contains(*name));
         let keystone_ready = watch::Sender::new(None);
         let edges = dag::edges(names, |name| {
-            self.platform.services[name].depends_on.iter().map(|other| other.value.clone()).collect()
+            self.platform.services[name].waits_for().map(str::to_owned).collect()
         });
         let node = |name: String| {
             let (identity, keystone_ready) = (identity.subscribe(), &keystone_ready);
             async move {
-                let result = self.service(&name, &desired[&name], observed, identity, mode).await;
+                let result = self.service(&name, desired, observed, identity, mode).await;
                 if keystone == Some(&name) {
                     keystone_ready.send_replace(Some(result.is_ok()));
                 }
@@ -320,14 +329,21 @@ impl<'a> Apply<'a> {
         }
     }
 
+    /// The address at which the host reaches a service; what joins another's network has that one's.
     fn address_of(&self, service: &str) -> Option<Ipv4Addr> {
+        let service = self.platform.home(service);
         let known =
             self.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(service).copied();
         known.or_else(|| self.platform.fixed_address(service))
     }
 
+    /// Keeps the address of a running service, and returns where it is reached.
     fn remember(&self, service: &str, address: Option<Ipv4Addr>) -> Ipv4Addr {
-        let address = address.unwrap_or_else(|| self.platform.own_address(service));
+        let own = || self.platform.own_address(service);
+        if self.platform.home(service) != service {
+            return self.address_of(service).unwrap_or_else(own);
+        }
+        let address = address.unwrap_or_else(own);
         self.addresses
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -1,5 +1,6 @@
 //! One service: databases, jobs, container, readiness.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ impl Apply<'_> {
     pub(super) async fn service(
         &self,
         name: &str,
-        desired: &DesiredService,
+        desired: &BTreeMap<String, DesiredService>,
         observed: &Observed,
         identity: watch::Receiver<Option<bool>>,
         mode: Mode,
@@ -37,16 +38,17 @@ impl Apply<'_> {
     async fn bring_up(
         &self,
         name: &str,
-        desired: &DesiredService,
+        all: &BTreeMap<String, DesiredService>,
         observed: &Observed,
         identity: watch::Receiver<Option<bool>>,
         mode: Mode,
         task: &Task,
     ) -> Result<(usize, String), Error> {
+        let desired = &all[name];
         // The database service's own databases come when it is up; all others are there before their service's jobs.
         let own = self.platform.database.as_deref() == Some(name);
         let mut done = if own { 0 } else { self.databases(name, task).await? };
-        let steps = service_steps(name, desired, observed);
+        let steps = service_steps(name, all, observed);
         let replaced = steps.iter().any(|step| matches!(step, Step::Replace { .. }));
         if replaced {
             task.now("stopping the old container");

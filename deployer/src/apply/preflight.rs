@@ -1,13 +1,17 @@
 //! What can be known to fail before anything is made.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use common::config::{Network, Service};
+use common::config::Service;
 
 use super::{Apply, Error};
-use crate::engine::ports;
+use crate::engine::{ports, routes};
 use crate::plan::diff::{Observed, State};
 use crate::plan::order;
+
+/// The service that gives the host its way to floating addresses.
+const PROVIDER_ROUTE: &str = "provider-route";
 
 impl Apply<'_> {
     /// The checks that need no image, before minutes are spent on building some.
@@ -15,7 +19,28 @@ impl Apply<'_> {
         let names = order::with_dependencies(&self.platform.services, &self.selected(wanted)?);
         let observed = self.docker.observe(self.platform.project()).await?;
         self.check_network(&observed)?;
-        self.check_ports(&names, &observed)
+        self.check_host(&names, &observed)
+    }
+
+    /// What the host must have free, or must have.
+    pub(super) fn check_host(&self, names: &BTreeSet<String>, observed: &Observed) -> Result<(), Error> {
+        self.check_ports(names, observed)?;
+        self.check_devices(names)?;
+        if names.contains(PROVIDER_ROUTE) {
+            let subnet = &self.platform.config.configuration.networks.provider_subnet;
+            routes::check(subnet, &self.platform.bridge())?;
+        }
+        Ok(())
+    }
+
+    fn check_devices(&self, names: &BTreeSet<String>) -> Result<(), Error> {
+        for name in names {
+            let devices = &self.platform.services[name].devices;
+            if let Some(missing) = devices.iter().find(|device| !Path::new(device.as_str()).exists()) {
+                return Err(Error::NoDevice { service: name.clone(), device: missing.value.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// A network cannot change its subnet, and its containers cannot change their network while they run.
@@ -30,21 +55,20 @@ impl Apply<'_> {
     }
 
     /// Ports on the host that our containers want and do not have yet.
-    pub(super) fn check_ports(&self, names: &BTreeSet<String>, observed: &Observed) -> Result<(), Error> {
+    fn check_ports(&self, names: &BTreeSet<String>, observed: &Observed) -> Result<(), Error> {
         let runs = |name: &str| {
             let container = observed.containers.get(&self.platform.container(name));
             container.is_some_and(|container| {
                 matches!(container.state, State::Running | State::Restarting | State::Paused)
             })
         };
-        let front = self.platform.front.as_ref().filter(|front| names.contains(*front) && !runs(front));
-        if front.is_some() {
-            let address = *self.platform.config.configuration.api_address;
-            for (name, api) in self.platform.apis() {
-                ports::check(address, api.port.value, name)?;
+        let address = *self.platform.config.configuration.api_address;
+        for name in names.iter().filter(|name| !runs(name)) {
+            for (port, service) in self.platform.published(name) {
+                ports::check(address, port, service)?;
             }
         }
-        let on_host = |name: &&String| self.platform.services[*name].network == Network::Host && !runs(name);
+        let on_host = |name: &&String| self.platform.on_host(name) && !runs(name);
         for name in names.iter().filter(on_host) {
             if let Some(port) = probed_port(&self.platform.services[name]) {
                 ports::check(self.platform.own_address(name), port, name)?;

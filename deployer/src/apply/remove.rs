@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Apply, Error};
 use crate::engine::files;
 use crate::engine::images::Removal;
+use crate::engine::routes;
 use crate::images;
 use crate::plan::diff::Observed;
 
@@ -132,6 +133,8 @@ impl Apply<'_> {
         if std::path::Path::new("/sys/class/net").join(&bridge).exists() {
             left.insert(format!("link {bridge}"));
         }
+        let provider = &self.platform.config.configuration.networks.provider_subnet;
+        left.extend(routes::of(&bridge, provider).into_iter().map(|route| format!("route {route}")));
         if extent.data {
             left.extend(self.instances().await?.into_iter().map(|name| format!("instance {name}")));
             left.extend(docker.volumes(project).await?.into_iter().map(|name| format!("volume {name}")));

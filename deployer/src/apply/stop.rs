@@ -1,6 +1,7 @@
 //! Stop and start again: the same graph, walked back and forth.
 
 use super::{Apply, Error, dag};
+use crate::engine;
 use crate::plan::diff::{Observed, State};
 use crate::plan::order;
 
@@ -53,7 +54,7 @@ impl Apply<'_> {
             let text = format!("{} never ran here; `octopenstack run` creates it", missing.join(", "));
             return Err(one(Error::Nothing(text)));
         }
-        self.check_ports(&names, &observed).map_err(one)?;
+        self.check_host(&names, &observed).map_err(one)?;
         let edges = dag::edges(&names, |name| self.needs(name));
         let outcomes = dag::run(
             &edges,
@@ -68,11 +69,16 @@ impl Apply<'_> {
 
     async fn start_one(&self, name: &str, observed: &Observed) -> Result<usize, Error> {
         let container = self.platform.container(name);
-        let running = observed.containers.get(&container).is_some_and(|known| known.state == State::Running);
+        let runs = |container: &str| {
+            observed.containers.get(container).is_some_and(|known| known.state == State::Running)
+        };
+        // What still runs in the network of a container that ended is cut off: it joins the new one.
+        let cut_off = !runs(&self.platform.container(self.platform.home(name)));
+        let running = runs(&container) && !cut_off;
         let task = self.settings.printer.task(name);
         if !running {
             task.now("starting");
-            if let Err(error) = self.docker.start(&container).await {
+            if let Err(error) = self.begin(name, &container, runs(&container)).await {
                 task.clear();
                 return Err(error.into());
             }
@@ -87,8 +93,15 @@ impl Apply<'_> {
         ready.map(|()| usize::from(!running))
     }
 
+    async fn begin(&self, name: &str, container: &str, still_runs: bool) -> Result<(), engine::Error> {
+        if still_runs {
+            self.docker.stop(container, self.platform.services[name].stop_timeout).await?;
+        }
+        self.docker.start(container).await
+    }
+
     fn needs(&self, name: &str) -> Vec<String> {
-        self.platform.services[name].depends_on.iter().map(|other| other.value.clone()).collect()
+        self.platform.services[name].waits_for().map(str::to_owned).collect()
     }
 }
 

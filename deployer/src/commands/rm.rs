@@ -33,7 +33,7 @@ pub(super) async fn run(settings: &Settings, keep_volumes: bool, images: bool) -
 }
 
 fn looked_for(extent: Extent) -> String {
-    let mut kinds = vec!["containers", "networks", "links"];
+    let mut kinds = vec!["containers", "networks", "links", "routes"];
     if extent.data {
         kinds.extend(["volumes", "instances", "state"]);
     }

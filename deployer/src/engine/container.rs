@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    ContainerCreateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
     Mount as DockerMount, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
 };
+
+use common::config::Pid;
 
 use super::docker::explain;
 use super::{Docker, Error, KIND, PARTS, PROJECT, SERVICE, SPEC};
@@ -146,7 +148,7 @@ fn body(project: &str, desired: &Desired) -> ContainerCreateBody {
     ];
     let alias = match &spec.network {
         Attachment::Bridge { alias, .. } => alias.clone(),
-        Attachment::Host => None,
+        Attachment::Host | Attachment::Joined { .. } => None,
     };
     ContainerCreateBody {
         image: Some(spec.image_id.clone()),
@@ -178,11 +180,16 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         network_mode: Some(match &spec.network {
             Attachment::Bridge { network, .. } => network.clone(),
             Attachment::Host => "host".into(),
+            Attachment::Joined { container, .. } => format!("container:{container}"),
         }),
         mounts: Some(spec.config.iter().chain(&spec.mounts).map(mount).collect()),
         tmpfs: Some(spec.tmpfs.iter().map(tmpfs).collect()),
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: Some(spec.capabilities.clone()),
+        devices: Some(spec.devices.iter().map(device).collect()),
+        group_add: Some(spec.groups.iter().map(u32::to_string).collect()),
+        sysctls: Some(spec.sysctls.clone().into_iter().collect()),
+        pid_mode: spec.pid.map(|Pid::Host| "host".to_owned()),
         security_opt: Some(vec!["no-new-privileges".into()]),
         readonly_rootfs: Some(spec.read_only),
         pids_limit: Some(spec.pids),
@@ -203,6 +210,14 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
                 .collect(),
         ),
         ..HostConfig::default()
+    }
+}
+
+fn device(path: &String) -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: Some(path.clone()),
+        path_in_container: Some(path.clone()),
+        cgroup_permissions: Some("rwm".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Running a program in a running container, with the caller's terminal.
+//! Running a program in a running container: with the caller's terminal, or to hear its answer.
 
 use std::io::{IsTerminal, Read, Write};
 
@@ -56,6 +56,34 @@ impl Docker {
         }
         let ended = self.api().inspect_exec(&exec.id).await.map_err(|error| explain(&doing, error))?;
         Ok(ended.exit_code.unwrap_or(1))
+    }
+}
+
+impl Docker {
+    /// Runs `command` in container `name`; the inner error is what it said when it did not end with code 0.
+    pub(crate) async fn ask(&self, name: &str, command: &[String]) -> Result<Result<(), String>, Error> {
+        let doing = format!("run {} in container {name}", command.first().map_or("nothing", String::as_str));
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.api().create_exec(name, options).await.map_err(|error| explain(&doing, error))?;
+        let started = self.api().start_exec(&exec.id, None).await.map_err(|error| explain(&doing, error))?;
+        let mut said = String::new();
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(chunk) = output.next().await {
+                let chunk = chunk.map_err(|error| explain(&doing, error))?.into_bytes();
+                said.push_str(&String::from_utf8_lossy(&chunk));
+            }
+        }
+        let ended = self.api().inspect_exec(&exec.id).await.map_err(|error| explain(&doing, error))?;
+        Ok(match ended.exit_code {
+            Some(0) => Ok(()),
+            _ if !said.trim().is_empty() => Err(said.trim().to_owned()),
+            code => Err(format!("it ended with code {}", code.unwrap_or(1))),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod observe;
 pub(crate) mod ports;
 pub(crate) mod resources;
+pub(crate) mod routes;
 mod save;
 pub(crate) mod stats;
 

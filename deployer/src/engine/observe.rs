@@ -54,6 +54,9 @@ fn named(summary: ContainerSummary, succeeded: &[String]) -> Option<(String, Con
         image: summary.image_id.unwrap_or_default(),
         state: state(summary.state, succeeded.contains(&id)),
         status: summary.status.unwrap_or_default(),
+        joins: summary
+            .host_config
+            .and_then(|host| Some(host.network_mode?.strip_prefix("container:")?.to_owned())),
         address: networks.values().find_map(|network| network.ip_address.as_deref()?.parse().ok()),
         id,
     };

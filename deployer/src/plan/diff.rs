@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::platform::Platform;
-use super::spec::{Desired, changed_parts};
+use super::spec::{Attachment, Desired, changed_parts};
 
 /// Everything wanted of one service, jobs in their order.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub(crate) struct Container {
     /// For people: `Up 3 minutes (healthy)`.
     pub(crate) status: String,
     pub(crate) address: Option<Ipv4Addr>,
+    /// Id of the container whose network namespace it was made to join.
+    pub(crate) joins: Option<String>,
 }
 
 /// States that matter to a plan.
@@ -117,8 +119,13 @@ fn wanted(platform: &Platform, name: &str, container: &Container) -> bool {
     enabled && (!container.job || known_job)
 }
 
-/// Steps of one service, in their order.
-pub(crate) fn service_steps(name: &str, desired: &DesiredService, observed: &Observed) -> Vec<Step> {
+/// Steps of one service, in their order. `all` holds what is wanted of it and of all it waits for.
+pub(crate) fn service_steps(
+    name: &str,
+    all: &BTreeMap<String, DesiredService>,
+    observed: &Observed,
+) -> Vec<Step> {
+    let desired = &all[name];
     let mut steps = Vec::new();
     for (job, wanted) in &desired.jobs {
         let reason = match observed.containers.get(&wanted.spec.name) {
@@ -135,19 +142,53 @@ pub(crate) fn service_steps(name: &str, desired: &DesiredService, observed: &Obs
             reason,
         }));
     }
-    let service = name.to_owned();
-    steps.extend(match observed.containers.get(&desired.container.spec.name) {
-        None => Some(Step::Create { service }),
-        Some(container) if container.spec != desired.container.hash => {
-            Some(Step::Replace { service, reason: changed(&container.parts, &desired.container.parts) })
-        }
-        Some(container) => match container.state {
-            State::Running | State::Restarting => None,
-            State::Paused => Some(Step::Replace { service, reason: "it is paused".into() }),
-            State::Created | State::Succeeded | State::Failed => Some(Step::Start { service }),
-        },
-    });
+    steps.extend(container_step(name, all, observed));
     steps
+}
+
+fn container_step(
+    name: &str,
+    all: &BTreeMap<String, DesiredService>,
+    observed: &Observed,
+) -> Option<Step> {
+    let desired = &all[name].container;
+    let service = name.to_owned();
+    let Some(container) = observed.containers.get(&desired.spec.name) else {
+        return Some(Step::Create { service });
+    };
+    if container.spec != desired.hash {
+        return Some(Step::Replace { service, reason: changed(&container.parts, &desired.parts) });
+    }
+    if let Some(reason) = network_lost(desired, container, all, observed) {
+        return Some(Step::Replace { service, reason });
+    }
+    match container.state {
+        State::Running | State::Restarting => None,
+        State::Paused => Some(Step::Replace { service, reason: "it is paused".into() }),
+        State::Created | State::Succeeded | State::Failed => Some(Step::Start { service }),
+    }
+}
+
+/// Why a container that joins the network namespace of another one has to be made anew: the namespace goes with the container
+/// it belongs to, and Docker joins containers by their id.
+fn network_lost(
+    desired: &Desired,
+    container: &Container,
+    all: &BTreeMap<String, DesiredService>,
+    observed: &Observed,
+) -> Option<String> {
+    let Attachment::Joined { service: owner, container: owner_container } = &desired.spec.network else {
+        return None;
+    };
+    let stopped = matches!(container.state, State::Created | State::Succeeded | State::Failed);
+    match container_step(owner, all, observed) {
+        // A stopped one joins the namespace that is there when it starts.
+        Some(Step::Start { .. }) if stopped => {}
+        Some(_) => return Some(format!("the network of {owner} is made anew")),
+        None => {}
+    }
+    let owner_id = observed.containers.get(owner_container).map(|owner| owner.id.as_str());
+    (container.joins.as_deref() != owner_id).then(|| format!("it is in the network of an earlier {owner}"))
 }
 
 fn changed(old: &str, new: &str) -> String {

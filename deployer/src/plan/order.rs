@@ -7,14 +7,14 @@ use common::config::Service;
 /// `wanted` and all they depend on, however far. An empty selection is everything.
 pub(crate) fn with_dependencies(services: &BTreeMap<String, Service>, wanted: &[String]) -> BTreeSet<String> {
     spread(services, wanted, |name| {
-        services[name].depends_on.iter().map(|other| other.value.clone()).collect()
+        services[name].waits_for().map(str::to_owned).collect()
     })
 }
 
 /// `wanted` and all that depend on them, however far. An empty selection is everything.
 pub(crate) fn with_dependants(services: &BTreeMap<String, Service>, wanted: &[String]) -> BTreeSet<String> {
     spread(services, wanted, |name| {
-        let needs = |service: &Service| service.depends_on.iter().any(|other| other.value == name);
+        let needs = |service: &Service| service.waits_for().any(|other| other == name);
         services.iter().filter(|(_, service)| needs(service)).map(|(other, _)| other.clone()).collect()
     })
 }
@@ -42,9 +42,8 @@ pub(crate) fn sorted(services: &BTreeMap<String, Service>, of: &BTreeSet<String>
     while !left.is_empty() {
         let ready = |name: &String, order: &[String]| {
             services[name]
-                .depends_on
-                .iter()
-                .all(|other| !of.contains(&other.value) || order.contains(&other.value))
+                .waits_for()
+                .all(|other| !of.contains(other) || order.iter().any(|before| before == other))
         };
         let (now, later): (Vec<_>, Vec<_>) = left.iter().partition(|name| ready(name, &order));
         if now.is_empty() {

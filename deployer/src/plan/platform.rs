@@ -130,25 +130,48 @@ impl Platform {
         Some(self.config.configuration.subnet.host(self.services.get(service)?.address.as_ref()?.value))
     }
 
+    /// The service whose network namespace `service` lives in: itself, or the one it joins.
+    pub(crate) fn home<'a>(&'a self, service: &'a str) -> &'a str {
+        self.services.get(service).and_then(Service::joins).unwrap_or(service)
+    }
+
+    /// Containers of the services that join the network of `owner`.
+    pub(crate) fn joined(&self, owner: &str) -> Vec<String> {
+        let joins = |name: &&String| self.services[*name].joins() == Some(owner);
+        self.names.iter().filter(joins).map(|name| self.container(name)).collect()
+    }
+
+    /// Ports the container of `service` publishes on `api_address`, each with the service it is for.
+    pub(crate) fn published(&self, service: &str) -> impl Iterator<Item = (u16, &str)> {
+        let found = self.services.get_key_value(service);
+        let apis = found.is_some_and(|(_, service)| service.publish.is_some());
+        let apis = self.apis().filter(move |_| apis).map(|(name, api)| (api.port.value, name));
+        let own = found.into_iter().flat_map(|(name, service)| {
+            service.ports.iter().map(move |port| (port.value, name.as_str()))
+        });
+        apis.chain(own)
+    }
+
+    /// True when `service` lives in the host's network namespace.
+    pub(crate) fn on_host(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(|service| *service.network == Network::Host)
+    }
+
     /// Where a service listens, seen from its own network: two platforms share the host's, so there each keeps to its
     /// `api_address`.
     pub(crate) fn own_address(&self, service: &str) -> Ipv4Addr {
-        match self.services.get(service).map(|service| service.network) {
-            Some(Network::Host) => *self.config.configuration.api_address,
-            _ => Ipv4Addr::LOCALHOST,
-        }
+        if self.on_host(service) { *self.config.configuration.api_address } else { Ipv4Addr::LOCALHOST }
     }
 
-    /// How a container in `from` reaches `service`: its name on the bridge, its fixed address from the host's network.
-    pub(crate) fn address(&self, service: &str, from: Network) -> Option<String> {
-        let network = self.services.get(service)?.network;
-        match (network, from) {
-            (Network::Bridge, Network::Bridge) => Some(service.to_owned()),
-            (Network::Bridge, Network::Host) => {
-                self.fixed_address(service).map(|address| address.to_string())
-            }
-            (Network::Host, Network::Host) => Some(self.own_address(service).to_string()),
-            (Network::Host, Network::Bridge) => Some(self.config.configuration.subnet.gateway().to_string()),
+    /// How `service` is reached: by name on the bridge, by its fixed address from the host's network (`from_host`). What joins
+    /// another's network is reached as that other.
+    pub(crate) fn address(&self, service: &str, from_host: bool) -> Option<String> {
+        let home = self.services.get_key_value(self.home(service))?.0;
+        match (self.on_host(home), from_host) {
+            (false, false) => Some(home.clone()),
+            (false, true) => self.fixed_address(home).map(|address| address.to_string()),
+            (true, true) => Some(self.own_address(home).to_string()),
+            (true, false) => Some(self.config.configuration.subnet.gateway().to_string()),
         }
     }
 
@@ -163,9 +186,9 @@ impl Platform {
         front.map_or_else(|| self.public_url(api), |address| format!("http://{address}:{}", api.port))
     }
 
-    /// `host:port` of the cache as seen from `from`.
-    pub(crate) fn memcached(&self, from: Network) -> Option<String> {
-        Some(format!("{}:{CACHE_PORT}", self.address(CACHE_SERVICE, from)?))
+    /// `host:port` of the cache, as [`Platform::address`].
+    pub(crate) fn memcached(&self, from_host: bool) -> Option<String> {
+        Some(format!("{}:{CACHE_PORT}", self.address(CACHE_SERVICE, from_host)?))
     }
 
     /// MariaDB account of a service that needs databases.

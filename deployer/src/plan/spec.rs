@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use common::config::{Health, Job, Network, Service};
+use common::config::{Health, Job, Network, Pid, Service};
 use serde::Serialize;
 
 use super::hash::Key;
@@ -42,6 +42,15 @@ pub(crate) struct ContainerSpec {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) tmpfs: Vec<String>,
     pub(crate) capabilities: Vec<String>,
+    // Parts that few have are left out of the hash of those that have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devices: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sysctls: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<Pid>,
     pub(crate) read_only: bool,
     pub(crate) network: Attachment,
     pub(crate) ports: Vec<(Ipv4Addr, u16)>,
@@ -64,8 +73,17 @@ pub(crate) struct Mount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Attachment {
-    Bridge { network: String, alias: Option<String>, address: Option<Ipv4Addr> },
+    Bridge {
+        network: String,
+        alias: Option<String>,
+        address: Option<Ipv4Addr>,
+    },
     Host,
+    /// The network namespace of the container of another service.
+    Joined {
+        service: String,
+        container: String,
+    },
 }
 
 /// A folder of the host that must exist before the container: rendered files, or the log folder.
@@ -111,22 +129,21 @@ impl Ingredients<'_> {
     /// The service's own container.
     pub(crate) fn service(&self, command: &[String]) -> Desired {
         let platform = self.platform;
-        let network = match self.service.network {
-            Network::Host => Attachment::Host,
-            Network::Bridge => Attachment::Bridge {
-                network: platform.network(),
-                alias: Some(self.name.to_owned()),
-                address: platform.fixed_address(self.name),
-            },
-        };
+        let network =
+            self.attachment(&self.service.network, Some(self.name), platform.fixed_address(self.name));
         let address = *platform.config.configuration.api_address;
-        let publishes = self.service.publish.is_some();
-        let ports = platform.apis().filter(|_| publishes).map(|(_, api)| (address, api.port.value)).collect();
+        let ports = platform.published(self.name).map(|(port, _)| (address, port)).collect();
         let spec = ContainerSpec {
             name: platform.container(self.name),
             kind: Kind::Service,
             network,
             ports,
+            sysctls: self
+                .service
+                .sysctls
+                .iter()
+                .map(|(setting, value)| (setting.value.clone(), value.clone()))
+                .collect(),
             health: self
                 .service
                 .health
@@ -139,12 +156,8 @@ impl Ingredients<'_> {
 
     /// One of the service's jobs.
     pub(crate) fn job(&self, job: &Job, command: &[String]) -> Desired {
-        let network = match job.network.unwrap_or(self.service.network) {
-            Network::Host => Attachment::Host,
-            Network::Bridge => {
-                Attachment::Bridge { network: self.platform.network(), alias: None, address: None }
-            }
-        };
+        let network =
+            self.attachment(job.network.as_ref().unwrap_or(&self.service.network), None, None);
         let log = format!("{}-{}", self.name, job.name);
         let spec = ContainerSpec {
             name: self.platform.job_container(self.name, job),
@@ -153,6 +166,20 @@ impl Ingredients<'_> {
             ..self.common(job.user.unwrap_or(self.service.user.value), &log, command)
         };
         self.desired(spec, &log, job.timeout)
+    }
+
+    fn attachment(&self, network: &Network, alias: Option<&str>, address: Option<Ipv4Addr>) -> Attachment {
+        match network {
+            Network::Host => Attachment::Host,
+            Network::Bridge => Attachment::Bridge {
+                network: self.platform.network(),
+                alias: alias.map(str::to_owned),
+                address,
+            },
+            Network::Service(owner) => {
+                Attachment::Joined { service: owner.clone(), container: self.platform.container(owner) }
+            }
+        }
     }
 
     fn common(&self, user: u32, log: &str, command: &[String]) -> ContainerSpec {
@@ -180,6 +207,10 @@ impl Ingredients<'_> {
                 .iter()
                 .map(|capability| capability.value.clone())
                 .collect(),
+            devices: self.service.devices.iter().map(|device| device.value.clone()).collect(),
+            groups: self.service.groups.clone(),
+            sysctls: BTreeMap::new(),
+            pid: self.service.pid,
             read_only: self.service.read_only,
             network: Attachment::Host,
             ports: Vec::new(),

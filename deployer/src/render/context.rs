@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::config::{Config, Network, Service};
+use common::config::{Config, Service, Subnet};
 use serde_json::{Map, Value, json};
 use tera::Context;
 
@@ -20,12 +20,12 @@ pub(crate) fn service_context(
     let known: Map<String, Value> =
         secrets.iter().map(|(name, secret)| (name.to_owned(), json!(secret.reveal()))).collect();
     context.insert("secrets", &known);
-    if let Some(host) =
-        platform.database.as_ref().and_then(|database| platform.address(database, service.network))
+    let from_host = platform.on_host(name);
+    if let Some(host) = platform.database.as_ref().and_then(|database| platform.address(database, from_host))
     {
         context.insert("db", &databases(platform, secrets, &host));
     }
-    let broker = platform.broker.as_ref().and_then(|broker| platform.address(broker, service.network));
+    let broker = platform.broker.as_ref().and_then(|broker| platform.address(broker, from_host));
     if let (Some(host), Some(password)) = (broker, secrets.get(platform::BROKER_SECRET)) {
         let url = format!("rabbit://{}:{}@{host}:5672/", platform::BROKER_USER, password.reveal());
         context.insert("transport_url", &url);
@@ -36,22 +36,26 @@ pub(crate) fn service_context(
 /// For commands and environments, which `docker inspect` shows: everything but secrets.
 pub(crate) fn public_context(platform: &Platform, name: &str, service: &Service) -> Context {
     let configuration = &platform.config.configuration;
-    let from = service.network;
+    let from_host = platform.on_host(name);
     let mut context = Context::new();
     context.insert("project", platform.project());
     context.insert("release", platform.release());
     context.insert("region", &configuration.region);
     context.insert("api_address", &*configuration.api_address);
     context.insert("subnet", &*configuration.subnet);
-    context.insert("bind", if from == Network::Host { "127.0.0.1" } else { "0.0.0.0" });
+    context.insert("bind", if from_host { "127.0.0.1" } else { "0.0.0.0" });
     context.insert("workers", &platform.workers(name));
     context.insert("admin", &configuration.admin);
     context.insert("config", configuration);
     context.insert("service", &described(name, service));
-    context.insert("addresses", &addresses(platform, from));
+    context.insert("addresses", &addresses(platform, from_host));
+    context.insert("fixed_addresses", &fixed_addresses(platform));
+    context.insert("joined", &platform.joined(name));
+    context.insert("container", &platform.container(name));
+    context.insert("provider", &provider(&configuration.networks.provider_subnet));
     context.insert("endpoints", &endpoints(platform));
     context.insert("apis", &apis(platform));
-    if let Some(servers) = platform.memcached(from) {
+    if let Some(servers) = platform.memcached(from_host) {
         context.insert("memcached_servers", &servers);
     }
     context
@@ -87,9 +91,21 @@ fn databases(platform: &Platform, secrets: &Secrets, host: &str) -> BTreeMap<Str
 }
 
 /// Addresses of the services by their names, with underscores for dashes as Tera wants them.
-fn addresses(platform: &Platform, from: Network) -> BTreeMap<String, String> {
-    let reachable = |name: &String| Some((name.replace('-', "_"), platform.address(name, from)?));
+fn addresses(platform: &Platform, from_host: bool) -> BTreeMap<String, String> {
+    let reachable = |name: &String| Some((name.replace('-', "_"), platform.address(name, from_host)?));
     platform.names.iter().filter_map(reachable).collect()
+}
+
+/// The fixed addresses on the bridge, for programs that do not ask for names.
+fn fixed_addresses(platform: &Platform) -> BTreeMap<String, String> {
+    let fixed =
+        |name: &String| Some((name.replace('-', "_"), platform.fixed_address(name)?.to_string()));
+    platform.names.iter().filter_map(fixed).collect()
+}
+
+/// The provider network: its subnet, and the hypervisor's address in it.
+fn provider(subnet: &Subnet) -> Value {
+    json!({ "subnet": subnet, "gateway": subnet.gateway(), "prefix": subnet.prefix() })
 }
 
 /// URLs of the APIs by their catalogue type, with underscores for dashes.

@@ -19,10 +19,15 @@ impl Checker<'_> {
                     format!("address {address} of service `{name}` must lie between 2 and {}", limit - 1);
                 self.service_problem(address.place, message, None);
             }
-            if service.network == Network::Host {
+            let elsewhere = match &service.network.value {
+                Network::Bridge => None,
+                Network::Host => Some("the host's network".to_owned()),
+                Network::Service(owner) => Some(format!("the network of `{owner}`")),
+            };
+            if let Some(elsewhere) = elsewhere {
                 self.service_problem(
                     address.place,
-                    format!("service `{name}` lives in the host's network and has no address of its own"),
+                    format!("service `{name}` lives in {elsewhere} and has no address of its own"),
                     None,
                 );
             }
@@ -39,13 +44,14 @@ impl Checker<'_> {
     pub(super) fn ports(&mut self) {
         let mut seen: BTreeMap<u16, &str> = BTreeMap::new();
         for (name, service) in self.enabled() {
-            let Some(api) = &service.api else { continue };
-            if let Some(other) = seen.insert(api.port.value, name) {
-                self.service_problem(
-                    api.port.place,
-                    format!("services `{other}` and `{name}` both want port {}", api.port),
-                    None,
-                );
+            for port in service.api.iter().map(|api| &api.port).chain(&service.ports) {
+                if let Some(other) = seen.insert(port.value, name) {
+                    self.service_problem(
+                        port.place,
+                        format!("services `{other}` and `{name}` both want port {port}"),
+                        None,
+                    );
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod host;
 mod images;
+mod networks;
 mod services;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub(super) fn check(services: &Services, configuration: &Configuration, files: &
     checker.services();
     checker.dependencies();
     checker.addresses();
+    checker.namespaces();
+    checker.sysctls();
     checker.ports();
     // A part that could not be read may be the very one that would be missed.
     if files.blanked.is_empty() {
@@ -33,6 +36,7 @@ pub(super) fn check(services: &Services, configuration: &Configuration, files: &
         checker.databases();
     }
     checker.configuration();
+    checker.provider_subnet();
     checker.problems
 }
 

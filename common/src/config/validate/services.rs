@@ -84,6 +84,9 @@ impl Checker<'_> {
             self.absolute(from.place, from, "mounts");
             self.absolute(from.place, to.strip_suffix(":ro").unwrap_or(to), "mounts");
         }
+        for device in &service.devices {
+            self.absolute(device.place, device, "devices");
+        }
     }
 
     fn capabilities(&mut self, service: &Service) {
@@ -103,10 +106,11 @@ impl Checker<'_> {
                 ready.amqp.is_some(),
                 ready.rpc.is_some(),
                 ready.log.is_some(),
+                ready.exec.as_ref().is_some_and(|command| !command.is_empty()),
             ];
             if kinds.into_iter().filter(|given| *given).count() != 1 {
                 let message = format!(
-                    "`ready` of service `{name}` needs exactly one of http, tcp, mysql, amqp, rpc, log"
+                    "`ready` of service `{name}` needs exactly one of http, tcp, mysql, amqp, rpc, log, exec"
                 );
                 self.service_problem(ready.place, message, None);
             }
@@ -199,12 +203,13 @@ impl Checker<'_> {
             .services
             .iter()
             .map(|(name, service)| {
-                (name.as_str(), service.depends_on.iter().map(|other| other.as_str()).collect())
+                (name.as_str(), service.waits_for().collect())
             })
             .collect();
         if let Some(cycle) = cycle(&edges) {
-            let place = self.what.services.get(cycle[0]).and_then(|service| {
-                service.depends_on.iter().find(|other| other.as_str() == cycle[1]).map(|other| other.place)
+            let place = self.what.services.get(cycle[0]).map(|service| {
+                let named = service.depends_on.iter().find(|other| other.as_str() == cycle[1]);
+                named.map_or(service.network.place, |other| other.place)
             });
             self.service_problem(
                 place.unwrap_or_default(),
@@ -225,12 +230,7 @@ impl Checker<'_> {
         let mut seen = BTreeSet::new();
         while let Some(next) = queue.pop() {
             if seen.insert(next) {
-                let service = self.what.services.get(next);
-                queue.extend(
-                    service
-                        .into_iter()
-                        .flat_map(|service| service.depends_on.iter().map(|other| other.as_str())),
-                );
+                queue.extend(self.what.services.get(next).into_iter().flat_map(Service::waits_for));
             }
         }
         seen

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::hash::Key;
-use crate::plan::spec::Ingredients;
+use crate::plan::spec::{Attachment, Ingredients};
 use crate::render::File;
 
 fn platform(services: serde_json::Value) -> Platform {
@@ -62,6 +62,11 @@ fn carried_out(platform: &Platform, desired: &BTreeMap<String, DesiredService>) 
             spec: desired.hash.clone(),
             parts: desired.parts.clone(),
             state: if job { State::Succeeded } else { State::Running },
+            id: format!("id of {}", desired.spec.name),
+            joins: match &desired.spec.network {
+                Attachment::Joined { container, .. } => Some(format!("id of {container}")),
+                _ => None,
+            },
             ..Container::default()
         };
         observed.containers.insert(service.container.spec.name.clone(), container(&service.container, false));
@@ -82,7 +87,7 @@ fn steps(
     observed: &Observed,
 ) -> Vec<String> {
     let mut steps = platform_steps(platform, observed, true);
-    steps.extend(["db", "api"].iter().flat_map(|name| service_steps(name, &desired[*name], observed)));
+    steps.extend(["db", "api"].iter().flat_map(|name| service_steps(name, desired, observed)));
     steps.iter().map(ToString::to_string).collect()
 }
 
@@ -121,6 +126,45 @@ fn a_job_that_failed_or_was_interrupted_runs_again() {
         observed.containers.get_mut("octo-api-sync").unwrap().state = state;
         assert_eq!(steps(&platform, &desired, &observed), ["run job sync of api: did not end well"]);
     }
+}
+
+/// `api` lives in the network of `db`.
+fn joined() -> (Platform, BTreeMap<String, DesiredService>, Observed) {
+    let platform = platform(serde_json::json!({
+        "db": { "image": "db", "user": 1, "command": ["db"] },
+        "api": { "image": "api", "user": 2, "command": ["api"], "network": "service:db" },
+    }));
+    let desired = all(&platform);
+    let observed = carried_out(&platform, &desired);
+    (platform, desired, observed)
+}
+
+#[test]
+fn a_container_is_made_anew_with_the_one_whose_network_it_joins() {
+    let (platform, desired, observed) = joined();
+    assert_eq!(steps(&platform, &desired, &observed), Vec::<String>::new());
+    let mut changed = desired.clone();
+    changed.insert("db".into(), desired_with(&platform, "db", "key", "sha256:2", "content"));
+    insta::assert_snapshot!(steps(&platform, &changed, &observed).join("\n"));
+}
+
+#[test]
+fn a_container_in_the_network_of_one_that_is_gone_is_found() {
+    let (platform, desired, mut observed) = joined();
+    observed.containers.get_mut("octo-db").unwrap().id = "another".into();
+    let expected = ["replace api: it is in the network of an earlier db"];
+    assert_eq!(steps(&platform, &desired, &observed), expected);
+}
+
+#[test]
+fn stopped_containers_of_one_network_only_start() {
+    let (platform, desired, mut observed) = joined();
+    observed.containers.get_mut("octo-db").unwrap().state = State::Failed;
+    let expected = ["start db: it is stopped", "replace api: the network of db is made anew"];
+    assert_eq!(steps(&platform, &desired, &observed), expected);
+    observed.containers.get_mut("octo-api").unwrap().state = State::Failed;
+    let expected = ["start db: it is stopped", "start api: it is stopped"];
+    assert_eq!(steps(&platform, &desired, &observed), expected);
 }
 
 proptest! {
