@@ -44,6 +44,11 @@ impl Paths {
         self.state.join("secrets.yaml")
     }
 
+    /// Where a service keeps what dockerd must find at the same path as the service.
+    pub(crate) fn host_folder(&self, service: &str) -> PathBuf {
+        self.state.join(service)
+    }
+
     pub(crate) fn rendered(&self) -> PathBuf {
         self.state.join("config")
     }

@@ -33,12 +33,18 @@ struct Args {
     /// File with options in the notation of nova.conf; may be given several times, later files win.
     #[arg(long = "config", alias = "config-file", value_name = "FILE", required = true)]
     config: Vec<PathBuf>,
+    /// Instead of the option [DEFAULT] state_path.
+    #[arg(long, value_name = "DIR")]
+    state_path: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let config = match Config::load(&args.config) {
-        Ok(config) => Arc::new(config),
+        Ok(mut config) => {
+            config.state_path = args.state_path.unwrap_or(config.state_path);
+            Arc::new(config)
+        }
         Err(error) => {
             eprintln!("nova-docker-agent: {}", Chain(&error));
             return ExitCode::from(2);

@@ -73,6 +73,10 @@ pub struct Service {
     /// Named volume -> path in the container.
     #[serde(default)]
     pub volumes: Entries<String>,
+    /// A folder of its own on the host, at the same path in the container: what dockerd must find where the service
+    /// says it is. The command has it as `{{ host_folder }}`.
+    #[serde(default)]
+    pub host_folder: bool,
     /// Path on the host -> path in the container (`:ro` may follow).
     #[serde(default)]
     pub mounts: Entries<String>,

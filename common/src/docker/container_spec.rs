@@ -52,6 +52,9 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// `none`, `host`, or the name of a network.
     pub network: String,
+    /// Leave its own network namespace to the runtime, which makes one with a loopback device and nothing else. Unlike
+    /// `network: none`, dockerd then writes no `/etc/hosts` and `/etc/resolv.conf`, and a start takes half the time.
+    pub network_disabled: bool,
     /// Names of this container on its network.
     pub network_aliases: Vec<String>,
     /// Fixed address on its network.
@@ -153,6 +156,7 @@ impl ContainerSpec {
             healthcheck: self.healthcheck.as_ref().map(Healthcheck::body),
             exposed_ports: filled(&self.ports.iter().map(PublishedPort::key).collect::<Vec<_>>()),
             networking_config: self.networking(),
+            network_disabled: self.network_disabled.then_some(true),
             host_config: Some(self.host_config()),
             ..ContainerCreateBody::default()
         }

@@ -8,7 +8,7 @@ use super::{Apply, Error};
 use crate::images::Builder;
 use crate::plan::diff::DesiredService;
 use crate::plan::spec::Ingredients;
-use crate::render::{self, public_context};
+use crate::render::{self, command_context};
 
 impl Apply<'_> {
     /// Desired state of `names`. With `images_needed`, an image that does not exist is an error.
@@ -46,7 +46,8 @@ impl Apply<'_> {
         image_id: &str,
     ) -> Result<DesiredService, render::Error> {
         let files = self.templates.files(&self.platform, &self.secrets, name, service)?;
-        let context = public_context(&self.platform, name, service);
+        let host_folder = self.paths().host_folder(name);
+        let context = command_context(&self.platform, name, service, &host_folder);
         let words = |what: &str, words: &[String]| -> Result<Vec<String>, render::Error> {
             words.iter().map(|word| self.templates.value(what, word, &context)).collect()
         };
@@ -63,6 +64,7 @@ impl Apply<'_> {
             key: &self.key,
             rendered: &self.paths().rendered(),
             logs: &self.paths().logs,
+            host_folder: &host_folder,
             name,
             service,
             image_id,

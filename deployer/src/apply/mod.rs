@@ -225,9 +225,8 @@ impl<'a> Apply<'a> {
         let identity = watch::Sender::new(None);
         let keystone = self.platform.identity.as_ref().filter(|name| names.contains(*name));
         let keystone_ready = watch::Sender::new(None);
-        let edges = dag::edges(names, |name| {
-            self.platform.services[name].waits_for().map(str::to_owned).collect()
-        });
+        let edges =
+            dag::edges(names, |name| self.platform.services[name].waits_for().map(str::to_owned).collect());
         let node = |name: String| {
             let (identity, keystone_ready) = (identity.subscribe(), &keystone_ready);
             async move {

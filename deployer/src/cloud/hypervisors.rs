@@ -34,7 +34,8 @@ impl Cloud {
     /// When nova-api refuses, as it does while servers are on the host.
     pub(crate) async fn forget_compute(&self, host: &str) -> Result<(), Error> {
         let path = format!("/os-services?binary=nova-compute&host={host}");
-        let found: Services = self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
+        let found: Services =
+            self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
         for service in found.services {
             let path = format!("/os-services/{}", service.id);
             self.compute.send(&Request::new(Method::DELETE, &path).microversion(COMPUTE)).await?;

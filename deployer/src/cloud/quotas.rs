@@ -47,7 +47,8 @@ impl Cloud {
             return Err(Error::NoProject(project.to_owned()));
         };
         let path = format!("/os-quota-sets/{id}");
-        let before: Quotas = self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
+        let before: Quotas =
+            self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
         let change = Request::new(Method::PUT, &path).microversion(COMPUTE).json(json!({"quota_set": quota}));
         self.compute.send(&change).await?;
         Ok(before.quota_set)

@@ -7,7 +7,7 @@ use common::config::Problems;
 
 use crate::bootstrap::secrets::Secrets;
 use crate::plan::platform::Platform;
-use crate::render::{self, Templates, image_context, public_context};
+use crate::render::{self, Templates, command_context, image_context};
 use crate::settings::Settings;
 
 pub(super) fn run(settings: &Settings) -> Result<()> {
@@ -50,7 +50,7 @@ pub(super) fn templates(settings: &Settings) -> Result<BTreeMap<String, Vec<u8>>
         keep(rendered.map(|files| {
             files.into_iter().map(|file| (format!("services/{name}{}", file.path), file.content)).collect()
         }))?;
-        let context = public_context(&platform, name, service);
+        let context = command_context(&platform, name, service, &settings.paths.host_folder(name));
         let jobs = service.init.iter().flat_map(|job| &job.command);
         for word in
             service.command.iter().chain(jobs).chain(service.environment.iter().map(|(_, value)| value))

@@ -25,6 +25,11 @@ pub(crate) fn prepare(desired: &Desired) -> Result<(), Error> {
     if !desired.config.files.is_empty() {
         write_config(&desired.config).map_err(failed("write", &desired.config.path))?;
     }
+    if let Some(folder) = &desired.host_folder {
+        let make = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        make.and_then(|()| chown(folder, Some(desired.spec.user), Some(desired.spec.user)))
+            .map_err(failed("make", folder))?;
+    }
     log_folder(&desired.log)
 }
 

@@ -146,11 +146,7 @@ pub(crate) fn service_steps(
     steps
 }
 
-fn container_step(
-    name: &str,
-    all: &BTreeMap<String, DesiredService>,
-    observed: &Observed,
-) -> Option<Step> {
+fn container_step(name: &str, all: &BTreeMap<String, DesiredService>, observed: &Observed) -> Option<Step> {
     let desired = &all[name].container;
     let service = name.to_owned();
     let Some(container) = observed.containers.get(&desired.spec.name) else {

@@ -6,9 +6,7 @@ use common::config::Service;
 
 /// `wanted` and all they depend on, however far. An empty selection is everything.
 pub(crate) fn with_dependencies(services: &BTreeMap<String, Service>, wanted: &[String]) -> BTreeSet<String> {
-    spread(services, wanted, |name| {
-        services[name].waits_for().map(str::to_owned).collect()
-    })
+    spread(services, wanted, |name| services[name].waits_for().map(str::to_owned).collect())
 }
 
 /// `wanted` and all that depend on them, however far. An empty selection is everything.

@@ -146,9 +146,9 @@ impl Platform {
         let found = self.services.get_key_value(service);
         let apis = found.is_some_and(|(_, service)| service.publish.is_some());
         let apis = self.apis().filter(move |_| apis).map(|(name, api)| (api.port.value, name));
-        let own = found.into_iter().flat_map(|(name, service)| {
-            service.ports.iter().map(move |port| (port.value, name.as_str()))
-        });
+        let own = found
+            .into_iter()
+            .flat_map(|(name, service)| service.ports.iter().map(move |port| (port.value, name.as_str())));
         apis.chain(own)
     }
 

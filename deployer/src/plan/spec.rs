@@ -105,6 +105,8 @@ pub(crate) struct Desired {
     pub(crate) parts: String,
     pub(crate) config: Folder,
     pub(crate) log: Folder,
+    /// The service's own folder on the host, where it has one.
+    pub(crate) host_folder: Option<PathBuf>,
     /// Seconds a job may take.
     pub(crate) timeout: u64,
 }
@@ -117,6 +119,8 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) rendered: &'a Path,
     /// Folder of the logs.
     pub(crate) logs: &'a Path,
+    /// Where the service's own folder on the host is, if it wants one.
+    pub(crate) host_folder: &'a Path,
     pub(crate) name: &'a str,
     pub(crate) service: &'a Service,
     pub(crate) image_id: &'a str,
@@ -156,8 +160,7 @@ impl Ingredients<'_> {
 
     /// One of the service's jobs.
     pub(crate) fn job(&self, job: &Job, command: &[String]) -> Desired {
-        let network =
-            self.attachment(job.network.as_ref().unwrap_or(&self.service.network), None, None);
+        let network = self.attachment(job.network.as_ref().unwrap_or(&self.service.network), None, None);
         let log = format!("{}-{}", self.name, job.name);
         let spec = ContainerSpec {
             name: self.platform.job_container(self.name, job),
@@ -234,7 +237,17 @@ impl Ingredients<'_> {
             target: target.strip_suffix(":ro").unwrap_or(target).to_owned(),
             read_only: target.ends_with(":ro"),
         });
-        volumes.chain(paths).collect()
+        let own = self.host_folder().map(|folder| Mount {
+            volume: false,
+            source: folder.display().to_string(),
+            target: folder.display().to_string(),
+            read_only: false,
+        });
+        volumes.chain(paths).chain(own).collect()
+    }
+
+    fn host_folder(&self) -> Option<PathBuf> {
+        self.service.host_folder.then(|| self.host_folder.to_owned())
     }
 
     fn desired(&self, mut spec: ContainerSpec, log: &str, timeout: u64) -> Desired {
@@ -253,7 +266,15 @@ impl Ingredients<'_> {
             target: LOGS.to_owned(),
             read_only: false,
         });
-        Desired { hash: self.key.hash_json(&spec), parts: parts(self.key, &spec), spec, config, log, timeout }
+        Desired {
+            hash: self.key.hash_json(&spec),
+            parts: parts(self.key, &spec),
+            spec,
+            config,
+            log,
+            host_folder: self.host_folder(),
+            timeout,
+        }
     }
 
     /// The folder is named after what is in it, so that it never changes under a running container.

@@ -1,6 +1,7 @@
 //! What templates can use. The list stands in README's section on templates; a name not in it is an error, not an empty string.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use common::config::{Config, Service, Subnet};
 use serde_json::{Map, Value, json};
@@ -33,7 +34,19 @@ pub(crate) fn service_context(
     context
 }
 
-/// For commands and environments, which `docker inspect` shows: everything but secrets.
+/// For commands and environments of a service that has `host_folder` on the host.
+pub(crate) fn command_context(
+    platform: &Platform,
+    name: &str,
+    service: &Service,
+    host_folder: &Path,
+) -> Context {
+    let mut context = public_context(platform, name, service);
+    context.insert("host_folder", host_folder);
+    context
+}
+
+/// What `docker inspect` may show: everything but secrets.
 pub(crate) fn public_context(platform: &Platform, name: &str, service: &Service) -> Context {
     let configuration = &platform.config.configuration;
     let from_host = platform.on_host(name);
@@ -98,8 +111,7 @@ fn addresses(platform: &Platform, from_host: bool) -> BTreeMap<String, String> {
 
 /// The fixed addresses on the bridge, for programs that do not ask for names.
 fn fixed_addresses(platform: &Platform) -> BTreeMap<String, String> {
-    let fixed =
-        |name: &String| Some((name.replace('-', "_"), platform.fixed_address(name)?.to_string()));
+    let fixed = |name: &String| Some((name.replace('-', "_"), platform.fixed_address(name)?.to_string()));
     platform.names.iter().filter_map(fixed).collect()
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use common::config::{Place, Problem, Problems, SERVICES, Service, TEMPLATES};
 use tera::{ErrorKind, Tera};
 
-pub(crate) use context::{image_context, public_context, service_context};
+#[cfg(test)]
+pub(crate) use context::public_context;
+pub(crate) use context::{command_context, image_context, service_context};
 
 use crate::bootstrap::secrets::Secrets;
 use crate::plan::platform::Platform;

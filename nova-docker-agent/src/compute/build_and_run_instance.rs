@@ -4,9 +4,8 @@
 //! by side, and the intermediate task states that nobody acts on are left out.
 //! ```text
 //! save(host, node, SPAWNING) ─┬─ start ──────────────────┬─ save(ACTIVE) ─┬─ event_finish
-//! image known: create ────────┤  (else image and create) │                └─ fanout to the schedulers
-//!                             ├─ event_start             │
-//!                             └─ BlockDeviceMapping.save ┘
+//! image known: create ────────┤  (else image and create) │                ├─ BlockDeviceMapping.save
+//!                             └─ event_start ────────────┘                └─ fanout to the schedulers
 //! ```
 
 use common::error_chain::Chain;
@@ -57,6 +56,9 @@ pub struct BuildAndRunInstance {
     /// The instance has been made this host's.
     #[serde(skip)]
     taken: bool,
+    /// Its root disk.
+    #[serde(skip)]
+    root: Option<BlockDeviceMapping>,
 }
 
 impl Method for BuildAndRunInstance {
@@ -112,18 +114,10 @@ impl BuildAndRunInstance {
         }
         self.taken = true;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
-        let (mut root, spec) = checked?;
-        let device = async {
-            if let Some(root) = &mut root {
-                root.set_device_name(ROOT_DEVICE);
-                if let Err(error) = agent.conductor.save_block_device(context, root).await {
-                    tracing::warn!(error = %Chain(&error), "the name of the root device could not be recorded");
-                }
-            }
-        };
-        let (spawned, (), _) = tokio::join!(
+        let (root, spec) = checked?;
+        self.root = root;
+        let (spawned, _) = tokio::join!(
             spawn(agent, acting, context, (&spec, &request, prepared)),
-            device,
             event_start(agent, context, acting.uuid(), EVENT),
         );
         spawned?;
@@ -164,16 +158,18 @@ impl BuildAndRunInstance {
         Ok(root.map(|index| disks.swap_remove(index)))
     }
 
-    async fn succeeded(&self, call: &Call, uuid: InstanceUuid) {
+    /// What nobody waits for, once the instance is ACTIVE.
+    async fn succeeded(&mut self, call: &Call, uuid: InstanceUuid) {
         let agent = &call.agent;
         agent.metrics.boot_seconds.observe(call.received.elapsed().as_secs_f64());
         agent.tracker.note(&self.instance, PowerState::Running);
         agent.tracker.build_succeeded();
         tracing::info!(milliseconds = call.received.elapsed().as_millis(), "the instance runs");
         let instances = [&self.instance];
-        let (told, ()) = tokio::join!(
+        let (told, (), ()) = tokio::join!(
             agent.conductor.scheduler_has(&call.context, &instances),
             event_finish(agent, &call.context, uuid, (EVENT, None)),
+            name_root_device(call, self.root.as_mut()),
         );
         if let Err(error) = told {
             tracing::debug!(error = %Chain(&error), "the schedulers were not told");
@@ -268,6 +264,14 @@ impl BuildAndRunInstance {
         if let Err(error) = call.agent.provider.delete_allocations(&uuid.to_string()).await {
             tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
         }
+    }
+}
+
+async fn name_root_device(call: &Call, root: Option<&mut BlockDeviceMapping>) {
+    let Some(root) = root else { return };
+    root.set_device_name(ROOT_DEVICE);
+    if let Err(error) = call.agent.conductor.save_block_device(&call.context, root).await {
+        tracing::warn!(error = %Chain(&error), "the name of the root device could not be recorded");
     }
 }
 

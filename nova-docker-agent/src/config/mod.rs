@@ -51,7 +51,8 @@ pub struct Config {
     pub control_exchange: String,
     /// `[DEFAULT] rpc_response_timeout`: seconds to wait for the conductor's answer.
     pub rpc_response_timeout: u64,
-    /// `[DEFAULT] state_path`: directory of `compute_id` and of image archives while they are checked.
+    /// `[DEFAULT] state_path`: directory of `compute_id`, of image archives while they are checked, and of files
+    /// that dockerd mounts into instances.
     pub state_path: PathBuf,
     /// `[DEFAULT] debug`: log what was looked at and left alone, too.
     pub debug: bool,

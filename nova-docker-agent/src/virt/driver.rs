@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::error::{self, Error};
 use super::spec::{self, HOST_LABEL, UUID_LABEL, container_name};
-use super::{InstanceSpec, LifecycleEvent, PowerState, host, lifecycle};
+use super::{InstanceSpec, LifecycleEvent, PowerState, guest_files, host, lifecycle};
 use crate::config::Config;
 use crate::image::ImageHandle;
 
@@ -80,7 +80,9 @@ impl Driver {
 
     async fn container(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<ContainerSpec, Error> {
         let disk_quota = self.disk_quota().await?;
-        spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))
+        let spec = spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))?;
+        guest_files::write(&self.config, instance)?;
+        Ok(spec)
     }
 
     /// Creates after a refusal that can be dealt with: no disk quotas here, or a leftover of an earlier build.
@@ -123,7 +125,8 @@ impl Driver {
     /// When dockerd does not answer or cannot remove it.
     pub async fn destroy(&self, uuid: InstanceUuid) -> Result<(), Error> {
         let removed = self.engine.remove_container(&container_name(uuid)).await;
-        removed.map(drop).map_err(|e| error::of_container("remove the container", uuid, e))
+        removed.map_err(|e| error::of_container("remove the container", uuid, e))?;
+        guest_files::remove(&self.config, uuid)
     }
 
     /// Stops the container: its stop signal first, SIGKILL after `timeout` seconds. A stopped container is fine.

@@ -32,6 +32,15 @@ pub enum Error {
     /// The host's disk is full.
     #[error("this host has no disk space left for the instance: {0}")]
     NoSpace(String),
+    /// `state_path` cannot be written to.
+    #[error("{} cannot be changed", path.display())]
+    GuestFiles {
+        /// The folder of the instance.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The flavor asks for what no container can have.
     #[error("{0}")]
     InvalidSpec(String),

@@ -7,6 +7,7 @@ mod command_line;
 mod cpu;
 mod driver;
 mod error;
+mod guest_files;
 mod host;
 mod instance_spec;
 mod lifecycle;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use common::docker::{ContainerSpec, Limits, LogConfig, Restart};
 use common::ids::InstanceUuid;
 
-use super::{Error, InstanceSpec, command_line, cpu};
+use super::{Error, InstanceSpec, command_line, cpu, guest_files};
 use crate::config::Config;
 use crate::image::ImageHandle;
 
@@ -45,11 +45,13 @@ pub(super) fn container(
         name: container_name(instance.uuid),
         image: image.docker_id.clone(),
         labels: labels(instance, config),
-        hostname: Some(hostname(&instance.hostname)).filter(|name| !name.is_empty()),
+        hostname: hostname(&instance.hostname),
         command,
         init: property_is_true(instance, "docker_init"),
         limits: limits(instance, config)?,
         network: "none".into(),
+        network_disabled: true,
+        binds: guest_files::binds(config, instance.uuid),
         storage_opt,
         // The agent decides what happens when an instance ends, not dockerd.
         restart: Restart::No,
@@ -117,9 +119,10 @@ fn log(config: &Config) -> LogConfig {
     }
 }
 
-fn hostname(name: &str) -> String {
+/// What the kernel takes of a name; `None` leaves the choice to Docker (the container's id).
+pub(super) fn hostname(name: &str) -> Option<String> {
     let short: String = name.chars().take(LONGEST_HOSTNAME).collect();
-    short.trim_end_matches(['-', '.']).to_owned()
+    Some(short.trim_end_matches(['-', '.']).to_owned()).filter(|name| !name.is_empty())
 }
 
 fn property_is_true(instance: &InstanceSpec, name: &str) -> bool {

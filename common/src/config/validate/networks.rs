@@ -12,7 +12,8 @@ impl Checker<'_> {
             }
             for job in &service.init {
                 if let Some(At { value: Network::Service(_), place }) = &job.network {
-                    let message = format!("job `{}` can run in its service's network, bridge, or host", job.name);
+                    let message =
+                        format!("job `{}` can run in its service's network, bridge, or host", job.name);
                     self.service_problem(*place, message, None);
                 }
             }
@@ -40,7 +41,8 @@ impl Checker<'_> {
         let place = service.network.place;
         let Some(joined) = self.what.services.get(owner) else {
             if !self.files.blanked.contains(owner) {
-                let message = format!("service `{name}` joins the network of `{owner}`, which is not defined");
+                let message =
+                    format!("service `{name}` joins the network of `{owner}`, which is not defined");
                 let help = did_you_mean(owner, self.what.services.names());
                 self.service_problem(place, message, help);
             }
@@ -71,8 +73,9 @@ impl Checker<'_> {
         for (name, service) in self.what.services.iter() {
             for (setting, _) in service.sysctls.iter() {
                 if !NAMESPACED.iter().any(|prefix| setting.starts_with(prefix)) {
-                    let message =
-                        format!("`{setting}` of service `{name}` is a setting of the whole host, not of a container");
+                    let message = format!(
+                        "`{setting}` of service `{name}` is a setting of the whole host, not of a container"
+                    );
                     let help = "containers have their own net.*, kernel.msg*, kernel.sem, kernel.shm* and fs.mqueue.*";
                     self.service_problem(setting.place, message, Some(help.to_owned()));
                 }

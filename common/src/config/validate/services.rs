@@ -202,9 +202,7 @@ impl Checker<'_> {
             .what
             .services
             .iter()
-            .map(|(name, service)| {
-                (name.as_str(), service.waits_for().collect())
-            })
+            .map(|(name, service)| (name.as_str(), service.waits_for().collect()))
             .collect();
         if let Some(cycle) = cycle(&edges) {
             let place = self.what.services.get(cycle[0]).map(|service| {

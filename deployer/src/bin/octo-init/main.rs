@@ -76,9 +76,10 @@ fn parse(arguments: &[String]) -> Option<Command<'_>> {
         ["run", "--", _, ..] => Some(Command::Run { log: None, program: &arguments[2..] }),
         ["exec", "--", _, ..] => Some(Command::Exec { program: &arguments[2..] }),
         // A template gives the names as one word.
-        ["hold", own, joined @ ..] => {
-            Some(Command::Hold { own, joined: joined.iter().flat_map(|word| word.split_whitespace()).collect() })
-        }
+        ["hold", own, joined @ ..] => Some(Command::Hold {
+            own,
+            joined: joined.iter().flat_map(|word| word.split_whitespace()).collect(),
+        }),
         ["probe", kind, target] => probe::Target::parse(kind, target).map(Command::Probe),
         _ => None,
     }

@@ -33,6 +33,7 @@ fn desired_with(platform: &Platform, name: &str, key: &str, image_id: &str, cont
         key: &Key::new(key),
         rendered: Path::new("/state"),
         logs: Path::new("/logs"),
+        host_folder: Path::new("/state/own"),
         name,
         service,
         image_id,
