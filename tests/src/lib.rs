@@ -3,9 +3,7 @@
 //! * [`cloud`]: a user's view, over the public REST API and the deployer's binary
 //! * [`host`]: the hypervisor's view, the containers behind the servers
 //! * [`archive`]: small images made in memory
-//! * [`replay`]: recordings of Nova's traffic and what they leave in Nova's database
 
 pub mod archive;
 pub mod cloud;
 pub mod host;
-pub mod replay;
