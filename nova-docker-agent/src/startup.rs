@@ -264,6 +264,7 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
         agent.driver.instances().await?.into_iter().collect();
     let count = instances.len();
     let known: Vec<InstanceUuid> = instances.iter().filter_map(Instance::instance_uuid).collect();
+    tell_schedulers(agent, &context, &instances).await;
     stream::iter(instances)
         .for_each_concurrent(AT_ONCE, |instance| {
             let uuid = instance.instance_uuid();
@@ -277,6 +278,18 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
         tracing::info!(count, "picked up the instances of this host");
     }
     Ok(())
+}
+
+/// Which instances are here: what the schedulers heard of this host may be old (Nova:
+/// `_update_scheduler_instance_info` in `init_host`).
+async fn tell_schedulers(agent: &Agent, context: &RequestContext, instances: &[Instance]) {
+    if instances.is_empty() {
+        return;
+    }
+    let all: Vec<&Instance> = instances.iter().collect();
+    if let Err(error) = agent.conductor.scheduler_has(context, &all).await {
+        tracing::debug!(error = %Chain(&error), "the schedulers were not told");
+    }
 }
 
 async fn recover_one(agent: &Arc<Agent>, mut instance: Instance, power: PowerState) {

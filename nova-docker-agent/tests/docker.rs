@@ -379,7 +379,7 @@ async fn the_console_is_bounded_and_survives_bad_utf8() {
 async fn events_are_heard_also_after_dockerd_was_away() {
     let host = Host::new("").await;
     let image = host.ensure(&host.upload(archive::shell(SCRIPT))).await.unwrap();
-    let mut proxy = Proxy::open().await;
+    let mut proxy = Proxy::open(DOCKER).await;
     let remote = Driver::new(Engine::connect(&proxy.url()).await.unwrap(), host.config.clone());
     let mut events = std::pin::pin!(remote.lifecycle());
     let instance = host.instance();

@@ -95,7 +95,7 @@ async fn get_async(port: u16, path: &'static str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_are_served_until_the_end() {
-    let proxy = Proxy::open().await;
+    let proxy = Proxy::open(DOCKER).await;
     let engine = Engine::connect(&proxy.url())
         .await
         .unwrap_or_else(|error| panic!("these tests need a running Docker engine at {DOCKER}: {error}"));

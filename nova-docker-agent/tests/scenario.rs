@@ -5,95 +5,20 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::docker::Engine;
-use common::openstack::Session;
-use common::openstack::glance::Glance;
-use common::openstack::placement::Placement;
 use common::shutdown::Shutdown;
-use nova_docker_agent::agent::{Agent, Parts};
-use nova_docker_agent::http::Health;
-use nova_docker_agent::image::ImageStore;
-use nova_docker_agent::metrics::Metrics;
-use nova_docker_agent::resources::Provider;
 use nova_docker_agent::startup;
-use nova_docker_agent::virt::Driver;
 use serde_json::{Map, Value, json};
-use support::cloud::{self, Keystone};
+use support::agent::Cloud;
 use support::nova::{Database, Nova, object};
-use support::peer::{Answer, Peer, Received};
-use support::{Directory, dockerd};
 
+const HOST: &str = "h1";
 const UUID: &str = "2d206834-23ab-4b5d-a236-4608f438a9e2";
 const CONTAINER: &str = "nova-2d206834-23ab-4b5d-a236-4608f438a9e2";
 
-/// One agent and all its peers.
-struct Cloud {
-    nova: Nova,
-    docker: dockerd::Shared,
-    placement: Peer,
-    engine: Peer,
-    directory: Directory,
-    life: Shutdown,
-}
-
 impl Cloud {
-    async fn new() -> Self {
-        common::tls::install();
-        let life = Shutdown::new();
-        let docker = dockerd::Shared::default();
-        let keystone = Arc::new(Keystone::default());
-        Self {
-            nova: Nova::start(&life).await,
-            placement: cloud::start(keystone, placement),
-            engine: dockerd::start(docker.clone()),
-            docker,
-            directory: Directory::new(),
-            life,
-        }
-    }
-
-    /// Starts an agent; a second one is a restart.
-    async fn agent(&self, life: &Shutdown) -> Result<Arc<Agent>, startup::Error> {
-        let url = self.engine.url.replace("http://", "tcp://");
-        let more = format!("docker_url = {url}\nmanagement_port = 0\n");
-        let auth = format!("{}/identity", self.placement.url);
-        let mut config = (*support::config(&self.directory, "h1", &auth, &more)).clone();
-        config.rpc_response_timeout = 1;
-        let config = Arc::new(config);
-        let session = Session::new(config.auth.clone()).unwrap();
-        let glance = Glance::new(&session, config.glance.clone());
-        let engine = Engine::connect(&config.docker.docker_url).await.unwrap();
-        let parts = Parts {
-            transport: Arc::new(self.nova.broker.clone()),
-            driver: Driver::new(engine.clone(), config.clone()),
-            images: ImageStore::new(engine.clone(), glance.clone(), &config).unwrap(),
-            provider: Provider::new(Placement::new(&session, config.placement.clone())),
-            metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
-            health: Arc::new(Health::default()),
-            glance,
-            engine,
-            config,
-        };
-        Agent::start(parts, life.clone()).await
-    }
-
-    /// A cloud with a running agent and an empty log.
-    async fn running() -> Self {
-        let cloud = Self::new().await;
-        cloud.agent(&cloud.life).await.unwrap();
-        cloud.nova.with(Database::take_names);
-        cloud.placement.take();
-        cloud
-    }
-
-    fn docker<T>(&self, look: impl FnOnce(&mut dockerd::State) -> T) -> T {
-        look(&mut self.docker.lock().unwrap())
-    }
-
     fn container(&self) -> Option<bool> {
         self.docker(|docker| docker.containers.get(CONTAINER).copied())
     }
@@ -124,7 +49,7 @@ impl Cloud {
     }
 
     async fn booted() -> Self {
-        let cloud = Self::running().await;
+        let cloud = Self::running(HOST).await;
         cloud.boot(|_| {}).await;
         cloud.until("vm_state", "active").await;
         cloud.until_event_ends().await;
@@ -145,26 +70,6 @@ impl Cloud {
 
     fn allocations_deleted(&self) -> bool {
         self.placement.take_lines().contains(&format!("DELETE /service/allocations/{UUID}"))
-    }
-}
-
-/// A placement that agrees to everything and forgets it, beside a glance that never answers.
-fn placement(request: &Received) -> Answer {
-    if request.path.starts_with("/v2/images/") {
-        return Answer::Silence;
-    }
-    match (request.method.as_str(), request.path.rsplit('/').next().unwrap_or_default()) {
-        ("GET", "inventories") => {
-            Answer::Json(200, json!({"inventories": {}, "resource_provider_generation": 1}))
-        }
-        ("GET", "traits") => {
-            let known = ["OWNER_NOVA", "COMPUTE_NODE"];
-            Answer::Json(200, json!({"traits": known, "resource_provider_generation": 1}))
-        }
-        ("GET", "allocations") => Answer::Json(200, json!({"allocations": {}})),
-        ("GET", uuid) => Answer::Json(200, json!({"uuid": uuid, "name": "h1", "generation": 1})),
-        ("DELETE", _) => Answer::Empty(204),
-        _ => Answer::Json(200, json!({"resource_provider_generation": 2, "inventories": {}, "traits": []})),
     }
 }
 
@@ -196,7 +101,7 @@ fn build(nova: &Nova) -> Value {
 
 #[tokio::test]
 async fn a_first_start_registers_and_publishes() {
-    let cloud = Cloud::new().await;
+    let cloud = Cloud::new(HOST).await;
     cloud.agent(&cloud.life).await.unwrap();
     let (service, node) = cloud.nova.with(|db| (db.service.clone().unwrap(), db.node.clone().unwrap()));
     assert_eq!((&service["host"], &service["version"]), (&json!("h1"), &json!(74)));
@@ -210,7 +115,7 @@ async fn a_first_start_registers_and_publishes() {
 
 #[tokio::test]
 async fn a_lost_identity_keeps_the_agent_from_starting() {
-    let cloud = Cloud::new().await;
+    let cloud = Cloud::new(HOST).await;
     cloud.agent(&cloud.life).await.unwrap();
     std::fs::remove_file(cloud.directory.path().join("compute_id")).unwrap();
     let refused = cloud.agent(&Shutdown::new()).await.err().unwrap();
@@ -219,7 +124,7 @@ async fn a_lost_identity_keeps_the_agent_from_starting() {
 
 #[tokio::test]
 async fn a_renamed_host_keeps_the_agent_from_starting() {
-    let cloud = Cloud::new().await;
+    let cloud = Cloud::new(HOST).await;
     cloud.agent(&cloud.life).await.unwrap();
     cloud.nova.with(|db| db.node.as_mut().unwrap().insert("host".into(), json!("h0")));
     let refused = cloud.agent(&Shutdown::new()).await.err().unwrap().to_string();
@@ -228,14 +133,14 @@ async fn a_renamed_host_keeps_the_agent_from_starting() {
 
 #[tokio::test]
 async fn other_computes_of_a_newer_release_keep_the_agent_from_starting() {
-    let cloud = Cloud::new().await;
+    let cloud = Cloud::new(HOST).await;
     cloud.nova.with(|db| (db.conductors, db.computes) = (72, 74));
     assert!(matches!(cloud.agent(&cloud.life).await.err(), Some(startup::Error::Profile(_))));
 }
 
 #[tokio::test]
 async fn a_boot_takes_five_conductor_calls() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     cloud.boot(|_| {}).await;
     cloud.until("vm_state", "active").await;
     cloud.until_event_ends().await;
@@ -269,7 +174,7 @@ async fn a_boot_takes_five_conductor_calls() {
 
 #[tokio::test]
 async fn a_container_that_does_not_start_leaves_an_error_and_nothing_else() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     cloud.docker(|docker| docker.refuse_start = Some((500, "no such executable")));
     cloud.boot(|_| {}).await;
     cloud.until("vm_state", "error").await;
@@ -286,7 +191,7 @@ async fn a_container_that_does_not_start_leaves_an_error_and_nothing_else() {
 
 #[tokio::test]
 async fn a_failed_build_with_retries_left_goes_back_to_the_conductor() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     cloud.docker(|docker| docker.refuse_start = Some((500, "out of luck")));
     cloud
         .boot(|args| {
@@ -310,7 +215,7 @@ async fn a_failed_build_with_retries_left_goes_back_to_the_conductor() {
 
 #[tokio::test]
 async fn what_fails_everywhere_is_not_tried_elsewhere() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     let networks = json!({"objects": [object("NetworkRequest", "1.3", json!({"network_id": "n-1"}).as_object().cloned().unwrap())]});
     let networks = object("NetworkRequestList", "1.1", networks.as_object().cloned().unwrap());
     cloud
@@ -328,7 +233,7 @@ async fn what_fails_everywhere_is_not_tried_elsewhere() {
 
 #[tokio::test]
 async fn a_delete_during_a_build_ends_it_quietly() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     // The image has to be fetched and glance does not answer: the build hangs there.
     cloud.docker(|docker| docker.no_images = true);
     cloud.boot(|args| args["image"]["id"] = json!("slow")).await;
@@ -377,7 +282,7 @@ async fn a_build_that_comes_twice_does_not_touch_the_running_instance() {
 
 #[tokio::test]
 async fn a_save_whose_answer_is_lost_is_not_done_twice() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     // The first save is done, but the conductor dies before it says so.
     cloud.nova.with(|db| db.silent = Some(("Instance.save".into(), true)));
     cloud.boot(|_| {}).await;
@@ -389,7 +294,7 @@ async fn a_save_whose_answer_is_lost_is_not_done_twice() {
 
 #[tokio::test]
 async fn a_save_that_never_arrived_is_done_again() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     cloud.nova.with(|db| db.silent = Some(("Instance.save".into(), false)));
     cloud.boot(|_| {}).await;
     cloud.until("vm_state", "active").await;
@@ -460,7 +365,7 @@ async fn what_is_not_supported_is_refused_with_fault_event_and_no_task() {
 
 #[tokio::test]
 async fn the_disabled_service_is_told_to_placement() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     assert_eq!(
         cloud.nova.call("h1", "set_host_enabled", json!({"enabled": false})).await.unwrap(),
         json!("disabled")
@@ -525,7 +430,7 @@ async fn revived(nova: &Nova) -> Nova {
 
 #[tokio::test]
 async fn messages_of_all_kinds_do_not_end_the_agent() {
-    let cloud = Cloud::running().await;
+    let cloud = Cloud::running(HOST).await;
     let template = serde_json::to_vec(
         &json!({"oslo.version": "2.0", "oslo.message": "{\"method\": \"stop_instance\"}"}),
     )

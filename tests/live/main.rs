@@ -4,9 +4,13 @@
 //! takes it alone: see [`shared`] and [`alone`].
 
 mod agent;
+mod beside;
 mod failures;
 mod images;
 mod platform;
+#[path = "../../nova-docker-agent/tests/support/proxy.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "a helper of the agent's own tests, which use more of it")]
+mod proxy;
 mod refusals;
 mod servers;
 mod small_platform;

@@ -129,6 +129,56 @@ async fn a_port_in_use_is_told_before_anything_is_made() -> Result<()> {
     Ok(())
 }
 
+/// A file system of its own, for the time of a test.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(size: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("octo-small-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        let tmpfs = Self(path);
+        tmpfs.run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])?;
+        Ok(tmpfs)
+    }
+
+    fn resize(&self, size: &str) -> Result<()> {
+        self.run("mount", &["-o", &format!("remount,size={size}")])
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let status = Command::new(program).args(arguments).arg(&self.0).status()?;
+        ensure!(status.success(), "{program} {arguments:?} ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = self.run("umount", &[]);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the images of ./octopenstack test"]
+async fn a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room() -> Result<()> {
+    let disk = Tmpfs::mount("16k")?;
+    let small = Small::new()?;
+    let state = disk.0.display().to_string();
+    let up = ["--state-dir", &state, "up", "--yes"];
+    let full = small.run(&up)?;
+    ensure!(!full.status.success(), "up went on without room for its files");
+    let words = said(&full);
+    ensure!(words.contains(&format!("cannot write {state}")), "{words}");
+    ensure!(words.contains("No space left on device"), "{words}");
+
+    disk.resize("8m")?;
+    small.ok(&up)?;
+    ensure!(small.ok(&up)?.contains("nothing to do"), "the third up found something to do");
+    small.ok(&["--state-dir", &state, "rm", "--yes"])?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the images of ./octopenstack test"]
 async fn two_at_once_do_not_meet() -> Result<()> {

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bollard::{
     Docker,
+    exec::{CreateExecOptions, StartExecResults},
     models::ContainerInspectResponse,
     query_parameters::{ListContainersOptionsBuilder, RestartContainerOptions},
 };
+use futures_util::StreamExt;
 
 /// The Docker engine of the machine.
 pub struct Host {
@@ -69,6 +71,29 @@ impl Host {
     /// When there is none of that name.
     pub async fn restart(&self, name: &str) -> Result<()> {
         Ok(self.docker.restart_container(name, None::<RestartContainerOptions>).await?)
+    }
+
+    /// Runs a command in a container and returns what it said.
+    ///
+    /// # Errors
+    /// When it ends with another code than 0; the message holds what it said, not the command.
+    pub async fn exec(&self, name: &str, command: &[&str]) -> Result<String> {
+        let options = CreateExecOptions {
+            cmd: Some(command.iter().map(|&word| word.to_owned()).collect()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::<String>::default()
+        };
+        let exec = self.docker.create_exec(name, options).await?.id;
+        let mut said = String::new();
+        if let StartExecResults::Attached { mut output, .. } = self.docker.start_exec(&exec, None).await? {
+            while let Some(piece) = output.next().await {
+                said += &piece?.to_string();
+            }
+        }
+        let code = self.docker.inspect_exec(&exec).await?.exit_code;
+        ensure!(code == Some(0), "a command in {name} ended with {code:?}: {said}");
+        Ok(said)
     }
 
     /// Inspects a container by name.

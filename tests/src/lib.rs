@@ -2,10 +2,10 @@
 //!
 //! * [`cloud`]: a user's view, over the public REST API and the deployer's binary
 //! * [`host`]: the hypervisor's view, the containers behind the servers
+//! * [`agent`]: an operator's view, an agent of his own beside the cloud
 //! * [`archive`]: small images made in memory
-//! * [`replay`]: recordings of Nova's traffic and what they leave in Nova's database
 
+pub mod agent;
 pub mod archive;
 pub mod cloud;
 pub mod host;
-pub mod replay;

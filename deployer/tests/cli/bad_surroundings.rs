@@ -99,3 +99,31 @@ fn a_plan_without_any_container() {
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
     assert!(project.is_untouched());
 }
+
+#[test]
+fn a_disk_that_is_full_during_a_build() {
+    let project = Project::with(
+        "  base: { dockerfile: base/Dockerfile.tera }\n",
+        "  base: { dockerfile: base/Dockerfile.tera }\n  large: { dockerfile: base/Dockerfile.tera, from: base }\n",
+    );
+    let daemon = crate::daemon::Daemon::start(&project.dir);
+    daemon.put_root();
+    daemon.fill_disk(&["large"]);
+    let build = || {
+        let output = project.command(&["build"]).env("DOCKER_HOST", daemon.url()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = build();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("no space left on the disk of the Docker engine while trying to build image large"),
+        "{said}"
+    );
+    assert!(said.contains("Free some") && said.contains("run the same command again"), "{said}");
+
+    daemon.fill_disk(&[]);
+    let (code, said) = build();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 image(s) built"), "what was finished before was not kept: {said}");
+    assert!(build().1.contains("nothing to do"), "{said}");
+}

@@ -16,11 +16,22 @@ pub(crate) struct State {
     labels: BTreeMap<String, Value>,
     /// `POST /containers/{name}/start` is answered with this.
     pub(crate) refuse_start: Option<(u16, &'static str)>,
+    /// What every container has written.
+    pub(crate) console: &'static str,
     /// Images are not there (404), so glance is asked.
     pub(crate) no_images: bool,
 }
 
 pub(crate) type Shared = Arc<Mutex<State>>;
+
+impl State {
+    /// A container that is there already, as `host` made it for an instance.
+    pub(crate) fn put(&mut self, uuid: &str, host: &str, running: bool) {
+        let name = format!("nova-{uuid}");
+        self.labels.insert(name.clone(), json!({"nova.instance_uuid": uuid, "nova.host": host}));
+        self.containers.insert(name, running);
+    }
+}
 
 /// Starts it; its URL is for the option `docker_url`.
 pub(crate) fn start(state: Shared) -> Peer {
@@ -42,7 +53,7 @@ fn answer(state: &mut State, request: &Received) -> Answer {
             json!({"Driver": "overlay2", "Architecture": "x86_64", "OSType": "linux", "NCPU": 2,
                    "MemTotal": 8_589_934_592_u64, "DockerRootDir": "/", "ServerVersion": "20.10.24"}),
         ),
-        (_, ["events"]) => Answer::Bytes(Vec::new()),
+        (_, ["events"]) => Answer::Silence,
         ("GET", ["images", ..]) if state.no_images => not_found("image"),
         ("GET", ["images", ..]) => {
             Answer::Json(200, json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}}))
@@ -53,6 +64,9 @@ fn answer(state: &mut State, request: &Received) -> Answer {
             Some((code, message)) => Answer::Json(code, json!({"message": message})),
             None => turn(state, name, true),
         },
+        ("GET", ["containers", name, "logs"]) if state.containers.contains_key(*name) => {
+            Answer::Bytes(frame(state.console))
+        }
         ("POST", ["containers", name, "stop"]) => turn(state, name, false),
         ("POST", ["containers", name, "restart"]) => turn(state, name, true),
         ("DELETE", ["containers", name]) => match state.containers.remove(*name) {
@@ -65,6 +79,12 @@ fn answer(state: &mut State, request: &Received) -> Answer {
         },
         _ => not_found(path),
     }
+}
+
+/// Standard output in the frames of a stream without terminal.
+fn frame(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap();
+    [&[1, 0, 0, 0], &length.to_be_bytes()[..], text.as_bytes()].concat()
 }
 
 fn status(running: bool) -> &'static str {

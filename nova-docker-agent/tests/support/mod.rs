@@ -7,6 +7,7 @@
     reason = "this is test code, which the lint does not see"
 )]
 
+pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cloud;
 pub(crate) mod dockerd;

@@ -1,6 +1,6 @@
 //! A nova-conductor with one table per class, and the part of nova-api that sends requests to the agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,16 @@ use common::shutdown::Shutdown;
 use futures_util::FutureExt;
 use serde_json::{Map, Value, json};
 
+/// A message of the agent.
+#[derive(Clone)]
+pub(crate) struct Sent {
+    /// `Class.method`, or the name of the method when it is not about an object.
+    pub(crate) name: String,
+    pub(crate) args: Value,
+    /// On whose behalf.
+    pub(crate) request_id: String,
+}
+
 /// What the test decides and sees.
 #[derive(Default)]
 pub(crate) struct Database {
@@ -20,8 +30,13 @@ pub(crate) struct Database {
     pub(crate) service: Option<Map<String, Value>>,
     /// The node's row.
     pub(crate) node: Option<Map<String, Value>>,
-    /// Every call and cast, as `Class.method` or the name of the method, with its arguments.
-    pub(crate) log: Vec<(String, Value)>,
+    /// Every call and cast to the conductor.
+    pub(crate) log: Vec<Sent>,
+    /// Every fanout to the schedulers.
+    pub(crate) fanouts: Vec<Sent>,
+    /// What a recorded conductor answered, by call and in order; the last one stays. Instances and saves are answered
+    /// from the tables all the same, for what is right depends on what was saved before.
+    pub(crate) recorded: BTreeMap<String, VecDeque<Result<Value, RemoteError>>>,
     /// The next call of this name gets no answer, as when the conductor dies after doing its work (true) or before.
     pub(crate) silent: Option<(String, bool)>,
     /// Service version of the conductors.
@@ -33,12 +48,26 @@ pub(crate) struct Database {
 impl Database {
     /// The names of all calls since the last time.
     pub(crate) fn take_names(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.log).into_iter().map(|(name, _)| name).collect()
+        std::mem::take(&mut self.log).into_iter().map(|sent| sent.name).collect()
+    }
+
+    /// The recorded answer to a call, without what its sender has got: the recorded one had not sent that.
+    fn recorded(&mut self, sent: &Sent) -> Option<Result<Value, RemoteError>> {
+        let from_table = sent.name.starts_with("Instance.") || sent.name.ends_with(".save");
+        let answers = self.recorded.get_mut(&sent.name).filter(|_| !from_table)?;
+        let mut answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        let known = sent.args["objinst"]["nova_object.data"].as_object();
+        if let (Some(Ok(answer)), Some(known)) = (&mut answer, known)
+            && let Some(updates) = answer[0].as_object_mut()
+        {
+            updates.retain(|field, _| !known.contains_key(field));
+        }
+        answer
     }
 
     /// The arguments of the first call of this name.
     pub(crate) fn find(&self, name: &str) -> Option<&Value> {
-        self.log.iter().find(|(called, _)| called == name).map(|(_, args)| args)
+        self.log.iter().find(|sent| sent.name == name).map(|sent| &sent.args)
     }
 }
 
@@ -63,8 +92,16 @@ impl Nova {
             Endpoint { namespace: Some("compute_task"), version: (1, 26) },
         ];
         let server = Server::new(transport.clone(), endpoints, handler, life.clone());
-        let topic = Topic { exchange: "nova".into(), name: "conductor".into(), host: "ctl".into() };
-        server.serve(&[topic]).await.unwrap();
+        let topic = |name: &str| Topic { exchange: "nova".into(), name: name.into(), host: "ctl".into() };
+        server.serve(&[topic("conductor")]).await.unwrap();
+        let rows = database.clone();
+        let handler: Handler = Arc::new(move |request| {
+            rows.lock().unwrap().fanouts.push(Sent::of(request));
+            std::future::ready(Ok(Value::Null)).boxed()
+        });
+        let endpoints = vec![Endpoint { namespace: None, version: (4, 5) }];
+        let scheduler = Server::new(transport.clone(), endpoints, handler, life.clone());
+        scheduler.serve(&[topic("scheduler")]).await.unwrap();
         let client = Client::start(transport, "nova", Duration::from_secs(10), life).await.unwrap();
         Self { broker, database, client }
     }
@@ -112,22 +149,35 @@ pub(crate) fn object(name: &str, version: &str, data: Map<String, Value>) -> Val
            "nova_object.data": data})
 }
 
-async fn conductor(database: Arc<Mutex<Database>>, request: Request) -> Result<Value, RemoteError> {
-    let args = Value::Object(request.args);
-    let name = match request.method.as_str() {
-        "object_class_action_versions" => format!("{}.{}", text(&args["objname"]), text(&args["objmethod"])),
-        "object_action" => {
-            format!("{}.{}", text(&args["objinst"]["nova_object.name"]), text(&args["objmethod"]))
-        }
-        other => other.to_owned(),
+impl Sent {
+    fn of(request: Request) -> Self {
+        let args = Value::Object(request.args);
+        Self { name: name(&request.method, &args), args, request_id: request.context.request_id().to_owned() }
+    }
+}
+
+/// `Class.method` of a call on an object.
+pub(crate) fn name(method: &str, args: &Value) -> String {
+    let class = match method {
+        "object_class_action_versions" => &args["objname"],
+        "object_action" => &args["objinst"]["nova_object.name"],
+        other => return other.to_owned(),
     };
+    format!("{}.{}", text(class), text(&args["objmethod"]))
+}
+
+async fn conductor(database: Arc<Mutex<Database>>, request: Request) -> Result<Value, RemoteError> {
+    let sent = Sent::of(request);
     let (answer, silent) = {
         let mut db = database.lock().unwrap();
-        db.log.push((name.clone(), args.clone()));
-        let silent = db.silent.take_if(|(which, _)| *which == name);
+        db.log.push(sent.clone());
+        let silent = db.silent.take_if(|(which, _)| *which == sent.name);
         let answer = match silent {
             Some((_, false)) => Ok(Value::Null),
-            _ => answer(&mut db, &name, &args),
+            _ => {
+                let own = answer(&mut db, &sent.name, &sent.args);
+                db.recorded(&sent).unwrap_or(own)
+            }
         };
         (answer, silent.is_some())
     };
@@ -234,6 +284,10 @@ fn save_instance(db: &mut Database, args: &Value) -> Result<Value, RemoteError> 
             ));
         }
     }
-    row.extend(data);
-    Ok(json!([{"obj_what_changed": []}, null]))
+    row.extend(data.clone());
+    // As the conductor: every field that the sender has not got, or has otherwise.
+    let mut updates = row.clone();
+    updates.retain(|field, value| data.get(field) != Some(value));
+    updates.insert("obj_what_changed".into(), json!([]));
+    Ok(json!([updates, null]))
 }

@@ -1,0 +1,141 @@
+//! The whole agent between a scripted Nova, placement and dockerd.
+
+use std::sync::{Arc, Mutex};
+
+use common::docker::Engine;
+use common::openstack::Session;
+use common::openstack::glance::Glance;
+use common::openstack::placement::Placement;
+use common::shutdown::Shutdown;
+use nova_docker_agent::agent::{Agent, Parts};
+use nova_docker_agent::http::Health;
+use nova_docker_agent::image::ImageStore;
+use nova_docker_agent::metrics::Metrics;
+use nova_docker_agent::resources::Provider;
+use nova_docker_agent::startup;
+use nova_docker_agent::virt::Driver;
+use serde_json::{Map, Value, json};
+
+use super::cloud::{self, Keystone};
+use super::nova::{Database, Nova};
+use super::peer::{Answer, Peer, Received};
+use super::{Directory, dockerd};
+
+/// One agent and all its peers.
+pub(crate) struct Cloud {
+    /// The compute service's host.
+    pub(crate) host: String,
+    pub(crate) nova: Nova,
+    pub(crate) docker: dockerd::Shared,
+    pub(crate) placement: Peer,
+    pub(crate) engine: Peer,
+    pub(crate) directory: Directory,
+    pub(crate) life: Shutdown,
+}
+
+impl Cloud {
+    pub(crate) async fn new(host: &str) -> Self {
+        common::tls::install();
+        let life = Shutdown::new();
+        let docker = dockerd::Shared::default();
+        let keystone = Arc::new(Keystone::default());
+        let state = Mutex::new(Provided { name: host.to_owned(), ..Provided::default() });
+        Self {
+            host: host.to_owned(),
+            nova: Nova::start(&life).await,
+            placement: cloud::start(keystone, move |request| placement(&mut state.lock().unwrap(), request)),
+            engine: dockerd::start(docker.clone()),
+            docker,
+            directory: Directory::new(),
+            life,
+        }
+    }
+
+    /// Starts an agent; a second one is a restart.
+    pub(crate) async fn agent(&self, life: &Shutdown) -> Result<Arc<Agent>, startup::Error> {
+        let url = self.engine.url.replace("http://", "tcp://");
+        let more = format!("docker_url = {url}\nmanagement_port = 0\n");
+        let auth = format!("{}/identity", self.placement.url);
+        let mut config = (*super::config(&self.directory, &self.host, &auth, &more)).clone();
+        config.rpc_response_timeout = 1;
+        let config = Arc::new(config);
+        let session = Session::new(config.auth.clone()).unwrap();
+        let glance = Glance::new(&session, config.glance.clone());
+        let engine = Engine::connect(&config.docker.docker_url).await.unwrap();
+        let parts = Parts {
+            transport: Arc::new(self.nova.broker.clone()),
+            driver: Driver::new(engine.clone(), config.clone()),
+            images: ImageStore::new(engine.clone(), glance.clone(), &config).unwrap(),
+            provider: Provider::new(Placement::new(&session, config.placement.clone())),
+            metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+            health: Arc::new(Health::default()),
+            glance,
+            engine,
+            config,
+        };
+        Agent::start(parts, life.clone()).await
+    }
+
+    /// A cloud with a running agent and an empty log.
+    pub(crate) async fn running(host: &str) -> Self {
+        let cloud = Self::new(host).await;
+        cloud.agent(&cloud.life).await.unwrap();
+        cloud.nova.with(Database::take_names);
+        cloud.placement.take();
+        cloud
+    }
+
+    pub(crate) fn docker<T>(&self, look: impl FnOnce(&mut dockerd::State) -> T) -> T {
+        look(&mut self.docker.lock().unwrap())
+    }
+}
+
+/// What placement keeps of the host.
+#[derive(Default)]
+struct Provided {
+    /// Its name.
+    name: String,
+    /// The provider was made.
+    known: bool,
+    inventories: Map<String, Value>,
+    traits: Vec<Value>,
+}
+
+/// A placement that agrees to everything and keeps what it is told of the host, beside a glance that never answers.
+fn placement(state: &mut Provided, request: &Received) -> Answer {
+    if request.path.starts_with("/v2/images/") {
+        return Answer::Silence;
+    }
+    let generation = 1;
+    match (request.method.as_str(), request.path.rsplit('/').next().unwrap_or_default()) {
+        ("GET", "traits") if request.query.starts_with("name=in:") => {
+            let asked: Vec<&str> = request.query["name=in:".len()..].split(',').collect();
+            Answer::Json(200, json!({"traits": asked}))
+        }
+        ("GET", "allocations") => Answer::Json(200, json!({"allocations": {}})),
+        ("POST", "resource_providers") => {
+            state.known = true;
+            Answer::Json(
+                200,
+                json!({"uuid": request.body["uuid"], "name": state.name, "generation": generation}),
+            )
+        }
+        (method, kind @ ("inventories" | "traits")) => {
+            if method == "PUT" && kind == "traits" {
+                state.traits = request.body["traits"].as_array().cloned().unwrap();
+            } else if method == "PUT" {
+                state.inventories = request.body["inventories"].as_object().cloned().unwrap();
+            }
+            Answer::Json(
+                200,
+                json!({"inventories": state.inventories, "traits": state.traits, "resource_provider_generation": generation}),
+            )
+        }
+        ("GET", _) if !state.known => Answer::Json(404, json!({"errors": []})),
+        ("GET", uuid) => {
+            Answer::Json(200, json!({"uuid": uuid, "name": state.name, "generation": generation}))
+        }
+        ("DELETE", _) => Answer::Empty(204),
+        _ => Answer::Json(404, json!({"errors": []})),
+    }
+}
