@@ -186,6 +186,12 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 50)]
         concurrent: u32,
     },
+    /// Networks: instances against containers on a plain Docker bridge, and boots with a port against boots without
+    Network {
+        /// Boots with a port, and as many without
+        #[arg(long, default_value_t = 10)]
+        count: u32,
+    },
     /// The platform: up after rm, a second up, memory, images
     Up,
 }

@@ -17,7 +17,9 @@ use crate::error::Error;
 use crate::http::Health;
 use crate::image::ImageStore;
 use crate::instance::locks::{Acting, Locks};
+use crate::instance::nics::Nics;
 use crate::metrics::Metrics;
+use crate::network::{Events, Ports};
 use crate::resources::{Provider, Tracker};
 use crate::virt::Driver;
 use crate::{periodic, startup};
@@ -33,6 +35,10 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The hypervisor.
     pub driver: Driver,
+    /// The ports in Neutron.
+    pub ports: Ports,
+    /// The ports on this host.
+    pub nics: Nics,
     /// The images.
     pub images: ImageStore,
     /// Glance, for what is not about booting.
@@ -55,6 +61,10 @@ pub struct Agent {
     pub conductor: Conductor,
     /// The hypervisor.
     pub driver: Driver,
+    /// The ports in Neutron.
+    pub ports: Ports,
+    /// The ports on this host.
+    pub nics: Nics,
     /// The images.
     pub images: ImageStore,
     /// Glance, for what is not about booting.
@@ -67,6 +77,10 @@ pub struct Agent {
     pub tracker: Tracker,
     /// Who acts on which instance.
     pub locks: Locks,
+    /// Who changes the info cache of which instance.
+    pub caches: Locks,
+    /// Who waits for which events.
+    pub events: Events,
     /// How many builds at the same time.
     pub builds: Semaphore,
     /// Numbers for Prometheus.
@@ -126,11 +140,15 @@ impl Agent {
             tracker,
             config,
             driver: parts.driver,
+            ports: parts.ports,
+            nics: parts.nics,
             images: parts.images,
             glance: parts.glance,
             provider: parts.provider,
             engine: parts.engine,
             locks: Locks::default(),
+            caches: Locks::default(),
+            events: Events::default(),
             builds: Semaphore::new(builds),
             metrics: parts.metrics,
             health: parts.health,

@@ -6,7 +6,7 @@
 use common::error_chain::Chain;
 use common::messaging::RemoteError;
 
-use crate::{conductor, image, virt};
+use crate::{conductor, image, network, virt};
 
 /// Why an RPC was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum Error {
     /// The image.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// The ports.
+    #[error(transparent)]
+    Network(#[from] network::Error),
     /// Placement.
     #[error(transparent)]
     Placement(#[from] common::openstack::Error),
@@ -80,18 +83,23 @@ impl Error {
         }
     }
 
-    /// True for what is no failure but a limit of the agent.
+    /// True for what is no failure but a limit of the agent or a mistake of the user.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::NotImplemented(_) | Self::Refused { .. } | Self::Arguments { .. } | Self::NoSuchMethod(_)
-        )
+        match self {
+            Self::NotImplemented(_)
+            | Self::Refused { .. }
+            | Self::Arguments { .. }
+            | Self::NoSuchMethod(_) => true,
+            Self::Network(error) => error.class().1 < 500,
+            _ => false,
+        }
     }
 
     /// HTTP code of a fault (`exc.code`, else 500).
     pub fn code(&self) -> u16 {
         match self {
             Self::Refused { code, .. } => *code,
+            Self::Network(error) => error.class().1,
             _ => 500,
         }
     }
@@ -103,6 +111,8 @@ impl Error {
             Self::Conductor(error) => {
                 error.remote().map_or_else(|| Chain(error).to_string(), |remote| remote.message.clone())
             }
+            // Which request failed is told with why.
+            Self::Network(error) => Chain(error).to_string(),
             other => other.to_string(),
         }
     }
@@ -120,6 +130,10 @@ impl Error {
                 .unwrap_or_else(|| RemoteError::nova("NovaException", self.sentence(), 500)),
             Self::Virt(virt::Error::NotFound { uuid }) => {
                 RemoteError::nova("InstanceNotFound", format!("Instance {uuid} could not be found."), 404)
+            }
+            Self::Network(error) => {
+                let (class, code) = error.class();
+                RemoteError::nova(class, self.sentence(), code)
             }
             Self::Virt(_) | Self::Image(_) | Self::Placement(_) | Self::Cancelled => {
                 RemoteError::nova("NovaException", self.sentence(), 500)

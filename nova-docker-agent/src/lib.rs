@@ -15,11 +15,11 @@
 //!                                                      └─ on Err: guards.rs = fault, action event, task_state back to None
 //!  docker events ─► virt/lifecycle.rs ─► periodic/handle_lifecycle_event ─► instance/power    timers ─► periodic/<task>.rs
 //! ```
-//! Direction of imports: `main → agent → {compute, periodic, startup} → instance → {virt, image, resources, conductor} →
+//! Direction of imports: `main → agent → {compute, periodic, startup} → instance → {virt, network, image, resources, conductor} →
 //! common`. A flow that two of the three in braces need lives in `instance/`.
 //!
-//! State lives in two places only: Nova's database (through the conductor) and Docker (labels). The agent has no
-//! database; its only file is `compute_id`.
+//! State lives in Nova's database (through the conductor), in Docker (labels) and, of ports, in Neutron and the switch. The
+//! agent has no database; its only file is `compute_id`.
 //!
 //! To answer another RPC: a file in `compute/`, a `mod` line and a name in `methods!` there, and its line in `refused.rs`
 //! goes. To add a periodic task: a file in `periodic/` and two lines in its `mod.rs`.
@@ -33,6 +33,7 @@ pub mod http;
 pub mod image;
 pub mod instance;
 pub mod metrics;
+pub mod network;
 mod periodic;
 pub mod profile;
 pub mod resources;

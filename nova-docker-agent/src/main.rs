@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -13,6 +14,7 @@ use common::docker::Engine;
 use common::error_chain::Chain;
 use common::openstack::Session;
 use common::openstack::glance::Glance;
+use common::openstack::neutron::Neutron;
 use common::openstack::placement::Placement;
 use common::retry;
 use common::shutdown::Shutdown;
@@ -21,9 +23,13 @@ use nova_docker_agent::agent::{self, Agent, Parts};
 use nova_docker_agent::config::Config;
 use nova_docker_agent::http::{self, Health};
 use nova_docker_agent::image::ImageStore;
+use nova_docker_agent::instance::nics::Nics;
 use nova_docker_agent::metrics::{self, Metrics};
+use nova_docker_agent::network::Ports;
+use nova_docker_agent::network::metadata::MetadataService;
+use nova_docker_agent::network::wiring::Wiring;
 use nova_docker_agent::resources::Provider;
-use nova_docker_agent::virt::Driver;
+use nova_docker_agent::virt::{Driver, Sandboxes};
 use prometheus_client::registry::Registry;
 
 /// Nova's compute service for Docker containers.
@@ -112,8 +118,32 @@ async fn start(config: Arc<Config>, life: &Shutdown) -> anyhow::Result<Arc<Agent
     }
 
     let driver = Driver::new(engine.clone(), Arc::clone(&config));
-    let parts = Parts { config, transport, driver, images, glance, provider, engine, metrics, health };
+    let ports = ports(&config)?;
+    let nics = nics(&config, (engine.clone(), driver.clone()), life).await?;
+    let parts =
+        Parts { config, transport, driver, ports, nics, images, glance, provider, engine, metrics, health };
     Ok(Agent::start(parts, life.clone()).await?)
+}
+
+fn ports(config: &Config) -> anyhow::Result<Ports> {
+    let auth = config.neutron.auth.as_ref().unwrap_or(&config.auth);
+    let session = Session::new(auth.clone())?;
+    let neutron = Neutron::new(&session, config.neutron.endpoint.clone());
+    Ok(Ports::new(neutron, &config.host, Duration::from_secs(config.neutron.extension_sync_interval)))
+}
+
+async fn nics(
+    config: &Arc<Config>,
+    (engine, driver): (Engine, Driver),
+    life: &Shutdown,
+) -> anyhow::Result<Nics> {
+    let wiring = Wiring::new(&config.ovsdb_connection, life)?;
+    let secret = &config.neutron.metadata_proxy_shared_secret;
+    let metadata = match &config.docker.metadata_url {
+        Some(url) => Some(MetadataService::start(url, secret, life).await.context("cannot serve metadata")?),
+        None => None,
+    };
+    Ok(Nics::new((Arc::new(wiring), metadata), (Sandboxes::new(engine, Arc::clone(config)), driver)))
 }
 
 /// Takes the management port early, so that a second agent on this host ends at once.

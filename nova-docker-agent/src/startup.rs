@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! identify: conductor answers ─ profile ─ service record ─ compute_id ─ rename guard ─ register
-//! recover:  instances of this host, each by the table in instance/decide.rs; interrupted builds by their allocations
+//! recover:  instances of this host: their networks, then each by the table in instance/decide.rs; interrupted builds by
+//!           their allocations
 //! first_audit: resources into the record and into placement
 //! ```
 //! Only then are requests taken. Running containers are not touched by any of this.
@@ -26,7 +27,8 @@ use crate::compute::{Call, RebootInstance, RebootType, StartInstance, StopInstan
 use crate::conductor::{self, Conductor, Expect};
 use crate::config::Config;
 use crate::instance::decide::{self, Repair, Then};
-use crate::instance::{destroy, power};
+use crate::instance::spawn::{self, ATTRIBUTES};
+use crate::instance::{destroy, power, reconnect};
 use crate::profile::{self, Profile};
 use crate::virt::{self, Driver, HostFacts, PowerState};
 
@@ -258,13 +260,13 @@ async fn register(
 /// When the conductor cannot list them; one instance's trouble is logged and stays its own.
 pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
     let context = RequestContext::admin();
-    let attrs = ["metadata", "system_metadata", "flavor"];
-    let instances = agent.conductor.instances_of_host(&context, &attrs).await?;
+    let instances = agent.conductor.instances_of_host(&context, &ATTRIBUTES).await?;
     let powers: std::collections::HashMap<InstanceUuid, PowerState> =
         agent.driver.instances().await?.into_iter().collect();
     let count = instances.len();
     let known: Vec<InstanceUuid> = instances.iter().filter_map(Instance::instance_uuid).collect();
     tell_schedulers(agent, &context, &instances).await;
+    reconnect::all(agent, &instances, &powers).await;
     stream::iter(instances)
         .for_each_concurrent(AT_ONCE, |instance| {
             let uuid = instance.instance_uuid();
@@ -338,7 +340,7 @@ async fn finish(agent: &Arc<Agent>, mut instance: Instance, then: Then) -> Resul
         Then::Leave => Ok(()),
         Then::CompleteDeletion => {
             let acting = agent.acting(&instance).await?;
-            agent.driver.destroy(acting.uuid()).await?;
+            destroy::clear(agent, context, acting.uuid(), &instance).await?;
             destroy::complete(agent, context, &mut instance).await
         }
         Then::Delete => {
@@ -372,7 +374,7 @@ async fn finish(agent: &Arc<Agent>, mut instance: Instance, then: Then) -> Resul
         Then::Start => carry_out(&call, StartInstance { instance }).await,
         Then::Resume => {
             let acting = agent.acting(&instance).await?;
-            agent.driver.power_on(acting.uuid()).await?;
+            spawn::start(agent, &acting, context, false).await?;
             agent.tracker.set_power(acting.uuid(), PowerState::Running);
             Ok(())
         }

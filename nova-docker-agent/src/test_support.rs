@@ -16,6 +16,7 @@ pub(crate) fn config() -> Config {
 pub(crate) fn instance() -> InstanceSpec {
     InstanceSpec {
         uuid: uuid(),
+        sandboxed: false,
         name: "instance-00000001".into(),
         display_name: "my server".into(),
         hostname: "my-server".into(),
@@ -27,6 +28,7 @@ pub(crate) fn instance() -> InstanceSpec {
         root_gb: 1,
         extra_specs: [].into(),
         metadata: [].into(),
+        ssh_key: None,
         image_properties: [].into(),
     }
 }

@@ -121,6 +121,8 @@ impl Host {
         let uuid: InstanceUuid = uuid::Uuid::new_v4().to_string().parse().unwrap();
         self.made.lock().unwrap().push(uuid);
         InstanceSpec {
+            sandboxed: false,
+            ssh_key: None,
             uuid,
             name: "instance-00000001".into(),
             display_name: "a \"strange\" näme".into(),

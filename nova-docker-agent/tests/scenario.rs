@@ -1,8 +1,10 @@
-//! The whole agent between a scripted Nova, placement and dockerd: what the database, placement and Docker hold when
-//! an operation is over, whatever went wrong in it.
+//! The whole agent between a scripted Nova, placement, Neutron and dockerd: what the database, placement, Neutron and
+//! Docker hold when an operation is over, whatever went wrong in it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+#[path = "scenario/network.rs"]
+mod network;
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -85,6 +87,13 @@ fn row(vm_state: &str, task: Option<&str>) -> Map<String, Value> {
     data.as_object().cloned().unwrap()
 }
 
+/// A `NetworkRequestList`.
+fn networks(requests: &[Value]) -> Value {
+    let request = |data: &Value| object("NetworkRequest", "1.3", data.as_object().cloned().unwrap());
+    let list = json!({"objects": requests.iter().map(request).collect::<Vec<_>>()});
+    object("NetworkRequestList", "1.1", list.as_object().cloned().unwrap())
+}
+
 fn build(nova: &Nova) -> Value {
     let disk =
         json!({"id": 1, "uuid": UUID, "instance_uuid": UUID, "boot_index": 0, "destination_type": "local"});
@@ -95,7 +104,7 @@ fn build(nova: &Nova) -> Value {
         "image": {"id": "i-1", "checksum": "abc", "container_format": "docker", "disk_format": "raw",
                   "properties": {}},
         "block_device_mapping": object("BlockDeviceMappingList", "1.18", disks.as_object().cloned().unwrap()),
-        "requested_networks": null, "host_list": [{"service_host": "h2"}], "admin_password": "x",
+        "requested_networks": networks(&[json!({"network_id": "none"})]), "host_list": [{"service_host": "h2"}], "admin_password": "x",
     })
 }
 
@@ -216,11 +225,10 @@ async fn a_failed_build_with_retries_left_goes_back_to_the_conductor() {
 #[tokio::test]
 async fn what_fails_everywhere_is_not_tried_elsewhere() {
     let cloud = Cloud::running(HOST).await;
-    let networks = json!({"objects": [object("NetworkRequest", "1.3", json!({"network_id": "n-1"}).as_object().cloned().unwrap())]});
-    let networks = object("NetworkRequestList", "1.1", networks.as_object().cloned().unwrap());
     cloud
         .boot(|args| {
-            args["requested_networks"] = networks;
+            args["block_device_mapping"]["nova_object.data"]["objects"][0]["nova_object.data"]["destination_type"] =
+                json!("volume");
             args["filter_properties"] = json!({"retry": {"num_attempts": 1}});
         })
         .await;
@@ -228,7 +236,7 @@ async fn what_fails_everywhere_is_not_tried_elsewhere() {
     cloud.until_event_ends().await;
     assert!(cloud.nova.with(|db| db.find("build_instances").is_none()));
     let fault = cloud.nova.with(|db| db.find("InstanceFault.create").cloned().unwrap());
-    assert!(fault.to_string().contains("networks are not supported yet"));
+    assert!(fault.to_string().contains("volumes are not supported yet"));
 }
 
 #[tokio::test]

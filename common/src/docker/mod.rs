@@ -3,6 +3,7 @@
 //! Objects that only one caller needs are read straight from the daemon's answers into small types of our own, so that a
 //! field which Docker renames concerns one file here.
 
+mod archive;
 mod container;
 mod container_spec;
 mod error;

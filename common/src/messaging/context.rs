@@ -86,6 +86,11 @@ impl RequestContext {
         roles.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
+    /// Whether Nova's policy counts the user as an administrator.
+    pub fn is_admin(&self) -> bool {
+        self.fields.get("is_admin").and_then(Value::as_bool).unwrap_or(false)
+    }
+
     /// The project the user works in; none for a context of a service.
     pub fn project_id(&self) -> Option<&str> {
         self.text("project_id")

@@ -1,7 +1,7 @@
 //! `nova.objects.instance`: a server.
 
-use super::Flavor;
 use super::fields::{TaskState, VmState};
+use super::{Flavor, InstanceInfoCache};
 use crate::ids::InstanceUuid;
 
 object! {
@@ -36,11 +36,15 @@ object! {
         text terminated_at, set_terminated_at;
         text root_device_name, set_root_device_name;
         text config_drive;
+        text key_name;
+        text key_data;
         dict metadata;
         dict system_metadata, set_system_metadata;
         flag deleted;
         flag cleaned, set_cleaned;
         object(Flavor) flavor;
+        object(InstanceInfoCache) info_cache;
+        any device_metadata, set_device_metadata;
     }
 }
 

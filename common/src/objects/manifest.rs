@@ -17,11 +17,13 @@ pub fn version(class: &str) -> Option<&'static str> {
         "InstanceAction" => "1.2",
         "InstanceActionEvent" => "1.4",
         "InstanceFault" => "1.2",
+        "InstanceInfoCache" => "1.5",
         "InstanceList" => "2.6",
         "Migration" => "1.8",
         "MigrationList" => "1.5",
         "Service" => "1.22",
         "VirtualInterface" => "1.3",
+        "VirtualInterfaceList" => "1.0",
         _ => return None,
     })
 }
@@ -35,7 +37,8 @@ pub fn manifest(class: &str) -> Value {
 mod tests {
     use super::*;
     use crate::objects::{
-        BlockDeviceMapping, ComputeNode, Instance, InstanceFault, Migration, Service, Versioned,
+        BlockDeviceMapping, ComputeNode, Instance, InstanceFault, InstanceInfoCache, Migration, Service,
+        Versioned, VirtualInterface,
     };
 
     #[test]
@@ -47,7 +50,9 @@ mod tests {
         same::<ComputeNode>();
         same::<Instance>();
         same::<InstanceFault>();
+        same::<InstanceInfoCache>();
         same::<Migration>();
         same::<Service>();
+        same::<VirtualInterface>();
     }
 }

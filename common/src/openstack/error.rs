@@ -68,7 +68,7 @@ pub struct ApiError {
     pub status: u16,
     /// The service's own sentence; may be empty.
     pub message: String,
-    /// placement's error code (`placement.concurrent_update`); empty elsewhere.
+    /// placement's error code (`placement.concurrent_update`), Neutron's type (`IpAddressInUse`); empty elsewhere.
     pub code: String,
 }
 
@@ -96,6 +96,11 @@ impl Error {
         }
     }
 
+    /// Whether the service refused with this error code ([`ApiError::code`]).
+    pub fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Api(error) if error.code == code)
+    }
+
     /// Whether the service says that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
@@ -103,7 +108,7 @@ impl Error {
 }
 
 /// Keystone: `{"error": {"message"}}`; placement: `{"errors": [{"detail", "code"}]}`; Nova: `{"<fault>": {"message"}}`;
-/// Neutron: `{"NeutronError": {"message"}}`; older services: `{"message"}`.
+/// Neutron: `{"NeutronError": {"message", "type"}}`; older services: `{"message"}`.
 fn from_json(body: &Value) -> (String, String) {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let placement = &body["errors"][0];
@@ -111,7 +116,8 @@ fn from_json(body: &Value) -> (String, String) {
         return (text(placement, "detail"), text(placement, "code"));
     }
     let inner = body.as_object().and_then(|map| map.values().find(|value| value["message"].is_string()));
-    (text(inner.unwrap_or(body), "message"), String::new())
+    let inner = inner.unwrap_or(body);
+    (text(inner, "message"), text(inner, "type"))
 }
 
 /// glance and HAProxy answer with a page: its text without the tags.
@@ -173,6 +179,13 @@ mod tests {
         let body = r#"{"errors": [{"detail": "x", "code": "placement.concurrent_update"}]}"#;
         let error = ApiError::new(Method::PUT, "u".into(), 409, body);
         assert_eq!(error.code, "placement.concurrent_update");
+    }
+
+    #[test]
+    fn neutron_says_which_of_its_exceptions_it_is() {
+        let body = r#"{"NeutronError": {"type": "OverQuota", "message": "Quota exceeded.", "detail": ""}}"#;
+        let error = ApiError::new(Method::POST, "u".into(), 409, body);
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("OverQuota", "Quota exceeded."));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! Session ── login, catalogue, renewal ──► Service::send ──► http (headers, retry of connects, ApiError)
 //!                                             ├─ placement.rs
+//!                                             ├─ neutron.rs
 //!                                             └─ glance.rs
 //! ```
 
@@ -10,6 +11,7 @@ mod catalogue;
 pub mod error;
 pub mod glance;
 pub mod http;
+pub mod neutron;
 pub mod placement;
 pub mod session;
 

@@ -118,7 +118,14 @@ async fn crowd(sides: &Sides<'_>, side: &Side, size: Size, figures: &mut Figures
 }
 
 fn new_server<'a>(sides: &'a Sides<'_>, side: &'a Side, count: u32) -> NewServer<'a> {
-    NewServer { name: PREFIX, image: &sides.image, flavor: &sides.flavor, host: Some(&side.host), count }
+    NewServer {
+        name: PREFIX,
+        image: &sides.image,
+        flavor: &sides.flavor,
+        host: Some(&side.host),
+        count,
+        access: None,
+    }
 }
 
 async fn wait_for_count(sides: &Sides<'_>, status: Option<&str>, count: usize) -> Result<(), Error> {

@@ -1,10 +1,13 @@
 //! Benchmarks: both sides in one run, a table with ratios at the end.
 //!
 //! * [`boot`]: the agent against nova-compute's fake driver and against plain Docker
+//! * [`network`]: packets between instances against plain Docker's, and what a port adds to a boot
 //! * [`platform`]: how long the platform takes to come up, and what it takes of the machine
 
 pub(crate) mod boot;
 mod firehose;
+pub(crate) mod network;
+mod peers;
 pub(crate) mod platform;
 mod process;
 mod sides;
@@ -43,6 +46,20 @@ pub(crate) enum Error {
     /// The agent's histogram did not move.
     #[error("the agent has counted none of the benchmark's boots")]
     NotMeasured,
+    /// The way between two containers cannot be measured.
+    #[error("cannot measure from container {from} to {to}")]
+    Peers {
+        /// Where the connection begins.
+        from: String,
+        /// The address it goes to.
+        to: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A server has no address where it should have one.
+    #[error("server {0} has no address")]
+    NoAddress(String),
     /// Servers do not become as many as they should.
     #[error("there are {there} servers and not {wanted} after {seconds} s")]
     Count {

@@ -9,6 +9,8 @@ pub(super) enum Goal {
     AtMost(f64),
     /// At least this.
     AtLeast(f64),
+    /// Nothing: the figure is there to be known.
+    Unset,
 }
 
 impl Goal {
@@ -16,7 +18,20 @@ impl Goal {
         match self {
             Goal::AtMost(limit) => value <= limit,
             Goal::AtLeast(limit) => value >= limit,
+            Goal::Unset => true,
         }
+    }
+
+    fn verdict(self, value: f64) -> &'static str {
+        match self {
+            Goal::Unset => "",
+            goal if goal.met(value) => "met",
+            _ => "MISSED",
+        }
+    }
+
+    fn is_set(self) -> bool {
+        !matches!(self, Goal::Unset)
     }
 }
 
@@ -25,6 +40,7 @@ impl fmt::Display for Goal {
         match self {
             Goal::AtMost(limit) => write!(f, "<= {limit}"),
             Goal::AtLeast(limit) => write!(f, ">= {limit}"),
+            Goal::Unset => Ok(()),
         }
     }
 }
@@ -60,7 +76,7 @@ impl fmt::Display for Table {
         let head = ["figure", "ours", "theirs", "value", "goal", ""].map(str::to_owned);
         let lines: Vec<[String; 6]> = std::iter::once(head)
             .chain(self.0.iter().map(|row| {
-                let verdict = if row.goal.met(row.value) { "met" } else { "MISSED" };
+                let verdict = row.goal.verdict(row.value);
                 let value = format!("{:.2}", row.value);
                 let [figure, ours, theirs] = [&row.figure, &row.ours, &row.theirs].map(String::clone);
                 [figure, ours, theirs, value, row.goal.to_string(), verdict.to_owned()]
@@ -73,8 +89,9 @@ impl fmt::Display for Table {
                 line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
-        let met = self.0.iter().filter(|row| row.goal.met(row.value)).count();
-        write!(f, "{met} of {} goals met", self.0.len())
+        let goals = || self.0.iter().filter(|row| row.goal.is_set());
+        let met = goals().filter(|row| row.goal.met(row.value)).count();
+        write!(f, "{met} of {} goals met", goals().count())
     }
 }
 
@@ -92,12 +109,14 @@ mod tests {
         table.push(row("boot", 0.5, Goal::AtMost(0.8)));
         assert!(table.met());
         table.push(row("50 at once", 2.0, Goal::AtLeast(3.0)));
+        table.push(row("ping", 0.1, Goal::Unset));
         assert!(!table.met());
         assert_eq!(
             table.to_string(),
             "figure      ours  theirs  value  goal\n\
              boot        1 s           0.50   <= 0.8  met\n\
              50 at once  1 s           2.00   >= 3    MISSED\n\
+             ping        1 s           0.10\n\
              1 of 2 goals met"
         );
     }

@@ -1,15 +1,18 @@
-//! The cloud as its administrator uses it, over the public endpoints: what `demo` and `bench` need of Nova and Glance.
+//! The cloud as its administrator uses it, over the public endpoints: what `demo` and `bench` need of Nova, Glance and
+//! Neutron.
 
 mod flavors;
 mod hypervisors;
 mod images;
+mod keypairs;
+pub(crate) mod networks;
 mod quotas;
 mod servers;
 
 use common::openstack::{Credentials, EndpointFilter, Service, Session};
 
 pub(crate) use quotas::Quota;
-pub(crate) use servers::{NewServer, Server};
+pub(crate) use servers::{Access, NewServer, Server};
 
 /// Newest compute microversion of Nova 34 that the deployer was written against.
 const COMPUTE: &str = "compute 2.96";
@@ -53,6 +56,7 @@ pub(crate) struct Cloud {
     compute: Service,
     identity: Service,
     image: Service,
+    network: Service,
 }
 
 impl Cloud {
@@ -68,6 +72,11 @@ impl Cloud {
             endpoint_override: None,
         };
         let service = |kind| session.service(kind, public());
-        Ok(Self { compute: service("compute"), identity: service("identity"), image: service("image") })
+        Ok(Self {
+            compute: service("compute"),
+            identity: service("identity"),
+            image: service("image"),
+            network: service("network"),
+        })
     }
 }

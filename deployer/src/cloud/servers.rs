@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{COMPUTE, Cloud, Error};
 
-/// What to boot. Servers have no networks in this release.
+/// What to boot.
 pub(crate) struct NewServer<'a> {
     /// Name; with a `count` over 1 Nova appends `-1`, `-2` …
     pub(crate) name: &'a str,
@@ -21,6 +21,18 @@ pub(crate) struct NewServer<'a> {
     pub(crate) host: Option<&'a str>,
     /// How many, in one request.
     pub(crate) count: u32,
+    /// Where it is connected, and who may enter; nowhere and nobody when there is none.
+    pub(crate) access: Option<Access<'a>>,
+}
+
+/// A server's network, and who may enter it.
+pub(crate) struct Access<'a> {
+    /// Network id.
+    pub(crate) network: &'a str,
+    /// Name of a security group.
+    pub(crate) security_group: &'a str,
+    /// Name of a key pair.
+    pub(crate) key: &'a str,
 }
 
 /// A server as nova-api shows it.
@@ -83,6 +95,11 @@ impl Cloud {
     pub(crate) async fn boot(&self, new: &NewServer<'_>) -> Result<Asked, Error> {
         let mut server = json!({"name": new.name, "imageRef": new.image, "flavorRef": new.flavor,
             "networks": "none"});
+        if let Some(access) = &new.access {
+            server["networks"] = json!([{ "uuid": access.network }]);
+            server["security_groups"] = json!([{ "name": access.security_group }]);
+            server["key_name"] = Value::from(access.key);
+        }
         if let Some(host) = new.host {
             // The scheduler still runs and claims in placement, but has one candidate.
             server["availability_zone"] = Value::from(format!("nova:{host}"));

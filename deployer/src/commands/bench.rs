@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apply::Apply;
 use crate::bench::table::Table;
-use crate::bench::{Side, Sides, Subjects, boot, platform};
+use crate::bench::{Side, Sides, Subjects, boot, network, platform};
 use crate::bootstrap::secrets;
 use crate::cli::{Bench, Converge};
 use crate::cloud::{Cloud, Quota};
@@ -33,6 +33,7 @@ pub(super) async fn run(settings: &Settings, bench: Bench) -> Result<ExitCode> {
             let size = boot::Size { sequential: count, concurrent, on_full_host: count.div_ceil(2) };
             boots_beside(settings, size).await?
         }
+        Bench::Network { count } => networks(settings, count).await?,
         Bench::Up => up(settings).await?,
     };
     settings.printer.data(&table.to_string());
@@ -97,6 +98,26 @@ fn subjects(settings: &Settings, image: String, flavor: String) -> Result<Subjec
             format!("amqp://{BROKER_USER}:{}@{address}:5672/%2f", password.reveal()),
         ),
     })
+}
+
+/// On the platform as it is, with the demo's networks and one more.
+async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
+    super::up::run(settings, &Converge::everything()).await?;
+    let cloud = super::demo::cloud(settings)?;
+    let docker = Docker::connect().await?;
+    let (image, flavor) = super::demo::resources(settings, &cloud).await?;
+    let demo = super::demo::networks::ensure(settings, &cloud).await?;
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let subjects = network::Subjects {
+        image,
+        flavor,
+        docker_image: platform.image("demo-instance"),
+        host: settings.config.configuration.compute.host.clone(),
+        network: demo.private,
+        router: demo.router,
+        key: super::demo::networks::NAME,
+    };
+    Ok(network::run(&cloud, &docker, &settings.printer, &subjects, boots).await?)
 }
 
 /// Both sides are measured from a fresh start.

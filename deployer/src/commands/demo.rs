@@ -1,5 +1,9 @@
-//! `demo`: up, then flavors, the demo image and the first server. What is there already is kept.
+//! `demo`: up, then flavors, the demo image, networks and the first server. What is there already is kept.
 
+mod check;
+pub(super) mod networks;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,10 +13,12 @@ use reqwest::Body;
 
 use crate::bootstrap::secrets;
 use crate::cli::Converge;
-use crate::cloud::{Cloud, NewServer, Server};
+use crate::cloud::{Access, Cloud, NewServer, Server};
 use crate::engine::Docker;
 use crate::plan::platform::{ADMIN_SECRET, Platform};
 use crate::settings::Settings;
+
+use networks::{NAME, Networks, PRIVATE};
 
 /// The image's name in Glance.
 pub(super) const IMAGE: &str = "demo";
@@ -35,8 +41,19 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     super::up::run(settings, &Converge::everything()).await?;
     let cloud = cloud(settings)?;
     let (image, flavor) = resources(settings, &cloud).await?;
-    let server = first_server(settings, &cloud, &image, &flavor).await?;
-    settings.printer.data(&farewell(&server));
+    let networks = networks::ensure(settings, &cloud).await?;
+    let server = first_server(settings, &cloud, &image, &flavor, &networks).await?;
+    let address = cloud.ensure_floating_ip(&server.id, &networks.public).await?;
+    let address = address.with_context(|| {
+        format!(
+            "the server {SERVER} has no port: it is older than the networks; delete it and run demo again"
+        )
+    })?;
+    settings.printer.step(&format!("{SERVER} has the floating address {address}"));
+    check::web(&address, LIMIT).await?;
+    check::ssh(&address, &networks.key, LIMIT).await?;
+    settings.printer.step("its web server answers, and SSH lets the key in");
+    settings.printer.data(&farewell(&server, &address, &networks.key));
     Ok(())
 }
 
@@ -74,6 +91,11 @@ pub(super) async fn resources(settings: &Settings, cloud: &Cloud) -> Result<(Str
     Ok((image, flavor))
 }
 
+/// Id of the network with the floating addresses, made with the demo's other networks when absent.
+pub(super) async fn public_network(settings: &Settings, cloud: &Cloud) -> Result<String> {
+    Ok(networks::ensure(settings, cloud).await?.public)
+}
+
 async fn upload(settings: &Settings, cloud: &Cloud) -> Result<String> {
     settings.printer.step(&format!("uploading the image {IMAGE} to Glance"));
     let platform = Platform::new(&settings.config, &settings.profiles);
@@ -103,33 +125,42 @@ async fn hypervisor(settings: &Settings, cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-async fn first_server(settings: &Settings, cloud: &Cloud, image: &str, flavor: &str) -> Result<Server> {
+async fn first_server(
+    settings: &Settings,
+    cloud: &Cloud,
+    image: &str,
+    flavor: &str,
+    networks: &Networks,
+) -> Result<Server> {
     if let Some(server) = cloud.servers(SERVER, Some("ACTIVE")).await?.into_iter().find(|s| s.name == SERVER)
     {
         settings.printer.step(&format!("the server {SERVER} is there already"));
         return cloud.server(&server.id).await?.context("the server was deleted just now");
     }
     settings.printer.step(&format!("booting the server {SERVER}"));
-    let asked = cloud.boot(&NewServer { name: SERVER, image, flavor, host: None, count: 1 }).await?;
+    let access = Access { network: &networks.private, security_group: NAME, key: NAME };
+    let new = NewServer { name: SERVER, image, flavor, host: None, count: 1, access: Some(access) };
+    let asked = cloud.boot(&new).await?;
     let server = cloud.wait_active(&asked.id, POLL, LIMIT).await?;
     settings.printer.step(&format!("{SERVER} is ACTIVE"));
     Ok(server)
 }
 
-fn farewell(server: &Server) -> String {
+fn farewell(server: &Server, address: &str, key: &Path) -> String {
+    let key = key.display();
     let Server { id, name, status, .. } = server;
     let host = server.host.as_deref().unwrap_or("?");
     format!(
         "
 The cloud works: server {name} is {status} on {host}, as container nova-{id}.
 
+  ssh -i {key} demo@{address}
+                                                    a shell in it, over its floating address
+  curl http://{address}/                        its web server
   ./octopenstack openstack server list              what nova-api knows
   ./octopenstack openstack console log show {name}  what the instance wrote at its start
-  docker exec -it nova-{id} sh
-                                                    a shell in the instance
-  docker exec nova-{id} wget -qO- http://127.0.0.1/
-                                                    its web server
-  ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --nic none --wait another
+  ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --network {PRIVATE} \
+      --security-group {NAME} --key-name {NAME} --wait another
   ./octopenstack status                             the control plane
   ./octopenstack rm                                 takes everything away, servers too"
     )

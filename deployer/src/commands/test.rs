@@ -21,8 +21,8 @@ const PLATFORM: &str = "tests/platform.yaml";
 const PROFILE: &str = "test";
 /// Live tests at a time: they wait more than they work.
 const LIVE_THREADS: &str = "--test-threads=4";
-/// Tempest's workers.
-const TEMPEST_WORKERS: &str = "2";
+/// Tempest's workers: they wait more than they work.
+const TEMPEST_WORKERS: &str = "4";
 
 /// How the parts ended.
 #[derive(Default)]
@@ -145,13 +145,21 @@ impl Bed {
         Ok(command.status().context("cannot run cargo")?.success())
     }
 
+    /// The live tests, and those of the agent's wiring on the platform's own switch.
     fn live(&self) -> Result<bool> {
+        Ok(self.ignored("live", LIVE_THREADS)? & self.ignored("ovs", "--test-threads=1")?)
+    }
+
+    /// The tests of a target that need the platform.
+    fn ignored(&self, target: &str, threads: &str) -> Result<bool> {
+        let platform = Platform::new(&self.settings.config, &self.settings.profiles);
         let mut command = Command::new("cargo");
         command
-            .args(["test", "--release", "--locked", "--workspace", "--test", "live", "--", "--ignored"])
-            .arg(LIVE_THREADS)
+            .args(["test", "--release", "--locked", "--workspace", "--test", target, "--", "--ignored"])
+            .arg(threads)
             .current_dir(&self.root)
             .env("OCTOPENSTACK_TEST_BINARY", &self.binary)
+            .env("OVS_CONTAINER", platform.container("openvswitch"))
             // A failed test says what it saw; the addresses of a stripped binary say nothing.
             .env("RUST_LIB_BACKTRACE", "0")
             .env("OCTOPENSTACK_TEST_ARGUMENTS", serde_json::to_string(&self.arguments)?);
@@ -165,9 +173,10 @@ impl Bed {
         let (image, flavor) = super::demo::resources(&self.settings, &cloud).await?;
         let other_image = self.second_image(&docker, &cloud).await?;
         let other_flavor = cloud.ensure_flavor("c2", 1, 128, 1).await?;
+        let public = super::demo::public_network(&self.settings, &cloud).await?;
         let platform = Platform::new(&self.settings.config, &self.settings.profiles);
-        let command =
-            ["run-tempest", &image, &other_image, &flavor, &other_flavor, TEMPEST_WORKERS].map(str::to_owned);
+        let command = ["run-tempest", &image, &other_image, &flavor, &other_flavor, &public, TEMPEST_WORKERS]
+            .map(str::to_owned);
         Ok(docker.exec(&platform.container("tempest"), command.to_vec()).await? == 0)
     }
 

@@ -187,7 +187,7 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         tmpfs: Some(spec.tmpfs.iter().map(tmpfs).collect()),
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: Some(spec.capabilities.clone()),
-        devices: Some(spec.devices.iter().map(device).collect()),
+        devices: Some(spec.devices.iter().map(|path| device(path)).collect()),
         group_add: Some(spec.groups.iter().map(u32::to_string).collect()),
         sysctls: Some(spec.sysctls.clone().into_iter().collect()),
         pid_mode: spec.pid.map(|Pid::Host| "host".to_owned()),
@@ -214,10 +214,10 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
     }
 }
 
-fn device(path: &String) -> DeviceMapping {
+fn device(path: &str) -> DeviceMapping {
     DeviceMapping {
-        path_on_host: Some(path.clone()),
-        path_in_container: Some(path.clone()),
+        path_on_host: Some(path.to_owned()),
+        path_in_container: Some(path.to_owned()),
         cgroup_permissions: Some("rwm".into()),
     }
 }

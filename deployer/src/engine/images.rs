@@ -17,6 +17,9 @@ const INSTANCE_IMAGE: &str = "nova.image_id";
 /// Repository the agent keeps Glance's images under.
 const INSTANCE_REPOSITORY: &str = "nova-image";
 
+/// Repository of the image of sandboxes, which an agent brings along and makes again when it is gone.
+const SANDBOX_REPOSITORY: &str = "nova-sandbox";
+
 /// What became of an image that was to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
@@ -65,15 +68,15 @@ impl Docker {
         Ok(list.into_iter().filter_map(name).collect())
     }
 
-    /// Names of the images these instances were made from.
+    /// Names of the images these instances and their sandboxes were made from.
     pub(crate) async fn instance_images(&self, host: &str) -> Result<BTreeSet<String>, Error> {
         let list = self.containers_by("label", &format!("{INSTANCE_HOST}={host}")).await?;
         let ids: BTreeSet<String> =
             list.into_iter().filter_map(|container| container.labels?.remove(INSTANCE_IMAGE)).collect();
+        let repositories = ids.into_iter().map(|id| format!("{INSTANCE_REPOSITORY}/{id}"));
         let mut names = BTreeSet::new();
-        for id in ids {
-            let reference =
-                HashMap::from([("reference".to_owned(), vec![format!("{INSTANCE_REPOSITORY}/{id}")])]);
+        for repository in repositories.chain([SANDBOX_REPOSITORY.to_owned()]) {
+            let reference = HashMap::from([("reference".to_owned(), vec![repository])]);
             let options = ListImagesOptionsBuilder::default().filters(&reference).build();
             let images =
                 self.api().list_images(Some(options)).await.map_err(|error| explain("list images", error))?;

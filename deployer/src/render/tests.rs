@@ -31,6 +31,28 @@ fn an_undefined_variable_is_an_error_with_its_place() {
 }
 
 #[test]
+fn a_service_in_anothers_network_is_reached_as_that_one() {
+    let mut all = services(&[("front", &[]), ("hypervisor", &[]), ("switch", &[])]);
+    let change = |service: &Service, key: &str, value: serde_json::Value| {
+        let mut json = serde_json::json!({ "image": "x", "user": 1, "command": service.command });
+        json[key] = value;
+        serde_json::from_value::<Service>(json).unwrap()
+    };
+    all.insert("hypervisor".into(), change(&all["hypervisor"], "address", 13.into()));
+    all.insert("switch".into(), change(&all["switch"], "network", "service:hypervisor".into()));
+    let text = "{{ addresses.switch }} {{ addresses.hypervisor }} {{ fixed_addresses.hypervisor }} {{ container }} \
+                {{ joined | join(sep=',') }} {{ provider.gateway }}/{{ provider.prefix }} {{ provider.subnet }}";
+    let context = public_context(&platform(all.clone()), "hypervisor", &all["hypervisor"]);
+    assert_eq!(
+        templates("").value("command of hypervisor", text, &context).unwrap(),
+        "hypervisor hypervisor 172.31.250.13 octo-hypervisor octo-switch 10.20.0.1/24 10.20.0.0/24"
+    );
+    all.insert("front".into(), change(&all["front"], "network", "host".into()));
+    let context = public_context(&platform(all.clone()), "front", &all["front"]);
+    assert_eq!(templates("").value("x", "{{ addresses.switch }}", &context).unwrap(), "172.31.250.13");
+}
+
+#[test]
 fn commands_and_environments_see_no_secret() {
     let all = services(&[("app", &[])]);
     let context = public_context(&platform(all.clone()), "app", &all["app"]);

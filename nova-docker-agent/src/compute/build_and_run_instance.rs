@@ -1,17 +1,21 @@
-//! Boots an instance: claim, image, container, ACTIVE; or, when that fails, back to where Nova wants it.
+//! Boots an instance: claim, image, ports, container, ACTIVE; or, when that fails, back to where Nova wants it.
 //!
 //! Nova's own compute makes 13 conductor calls for this; here it is five: what does not wait for each other runs side
-//! by side, and the intermediate task states that nobody acts on are left out.
+//! by side, and the intermediate task states that nobody acts on are left out. With ports there are two more: a row for
+//! each port, and the info cache.
 //! ```text
 //! save(host, node, SPAWNING) ─┬─ start ──────────────────┬─ save(ACTIVE) ─┬─ event_finish
 //! image known: create ────────┤  (else image and create) │                ├─ BlockDeviceMapping.save
 //!                             └─ event_start ────────────┘                └─ fanout to the schedulers
+//! with ports, instead of start:
+//!     ports in Neutron ─┬─ sandbox, NICs ─────┬─ switch is ready: start ─┬─
+//!     image and create ─┴─ rows, info cache ──┴─ network-vif-plugged ────┘
 //! ```
 
 use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::objects::fields::{TaskState, VmState};
-use common::objects::{BlockDeviceMapping, Instance, NetworkRequest, Versioned, list_strictly, timestamp};
+use common::objects::{BlockDeviceMapping, Instance, Versioned, list_strictly, timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,10 +24,13 @@ use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
 use crate::instance::guards::{Guards, event_finish, event_start, fault_text};
 use crate::instance::locks::Acting;
+use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
-use crate::instance::spawn::{prepare, spawn};
+use crate::instance::spawn::{prepare, spawn, spawn_connected};
 use crate::instance::spec::{image_of_build, instance_spec};
-use crate::virt::PowerState;
+use crate::network::model::NetworkInfo;
+use crate::network::request::{Ask, provider_mapping, security_groups};
+use crate::virt::{InstanceSpec, PowerState};
 
 /// Nova's name of the event; the second underscore is the private method's.
 const EVENT: &str = "compute__do_build_and_run_instance";
@@ -59,6 +66,16 @@ pub struct BuildAndRunInstance {
     /// Its root disk.
     #[serde(skip)]
     root: Option<BlockDeviceMapping>,
+    /// Neutron and the host's network may have something of it.
+    #[serde(skip)]
+    connecting: bool,
+}
+
+/// A build request that can be carried out.
+struct Checked {
+    root: Option<BlockDeviceMapping>,
+    connection: Connection,
+    spec: InstanceSpec,
 }
 
 impl Method for BuildAndRunInstance {
@@ -98,10 +115,10 @@ impl BuildAndRunInstance {
         agent.tracker.test(&self.instance)?;
         let (request, properties) = image_of_build(&self.image, &self.instance);
         // What cannot be built is refused after the instance is ours, so that Nova shows where it failed.
-        let checked = self.check().and_then(|root| Ok((root, instance_spec(&self.instance, properties)?)));
+        let checked = instance_spec(&self.instance, properties).and_then(|spec| self.check(spec));
         let prepare = async {
             match &checked {
-                Ok((_, spec)) => prepare(agent, spec, &request).await,
+                Ok(checked) => prepare(agent, &checked.spec, &request).await,
                 Err(_) => false,
             }
         };
@@ -114,12 +131,17 @@ impl BuildAndRunInstance {
         }
         self.taken = true;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
-        let (root, spec) = checked?;
+        let Checked { root, connection, spec } = checked?;
         self.root = root;
-        let (spawned, _) = tokio::join!(
-            spawn(agent, acting, context, (&spec, &request, prepared)),
-            event_start(agent, context, acting.uuid(), EVENT),
-        );
+        self.connecting = connection.ask != Ask::Nothing;
+        let container = (&spec, &request, prepared);
+        let spawn = async {
+            match connection.ask {
+                Ask::Nothing => spawn(agent, acting, context, container).await,
+                _ => spawn_connected(agent, acting, context, (&self.instance, &connection), container).await,
+            }
+        };
+        let (spawned, _) = tokio::join!(spawn, event_start(agent, context, acting.uuid(), EVENT));
         spawned?;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the container runs");
         self.instance.set_state(VmState::Active);
@@ -130,23 +152,15 @@ impl BuildAndRunInstance {
         Ok(agent.conductor.save(context, &mut self.instance, expect).await?)
     }
 
-    /// What a container cannot have yet; returns the root disk.
-    fn check(&self) -> Result<Option<BlockDeviceMapping>, Error> {
+    /// Reads the rest of the request, and refuses what a container cannot have yet.
+    fn check(&self, spec: InstanceSpec) -> Result<Checked, Error> {
         let abort = |message: &str| Error::Refused {
             class: "BuildAbortException",
             code: 500,
             message: message.into(),
         };
         let unreadable = |_| abort("the build request cannot be read");
-        if !self.requested_networks.is_null() {
-            let networks: Vec<NetworkRequest> =
-                list_strictly(self.requested_networks.clone()).map_err(unreadable)?;
-            if !networks.iter().all(NetworkRequest::is_none) {
-                return Err(abort(
-                    "networks are not supported yet by this compute host; boot with no network (--nic none)",
-                ));
-            }
-        }
+        let ask = Ask::read(&self.requested_networks).map_err(unreadable)?;
         let mut disks: Vec<BlockDeviceMapping> = match self.block_device_mapping.is_null() {
             true => Vec::new(),
             false => list_strictly(self.block_device_mapping.clone()).map_err(unreadable)?,
@@ -155,7 +169,10 @@ impl BuildAndRunInstance {
             return Err(abort("volumes are not supported yet by this compute host; boot from an image"));
         }
         let root = disks.iter().position(BlockDeviceMapping::is_root);
-        Ok(root.map(|index| disks.swap_remove(index)))
+        let spec = InstanceSpec { sandboxed: ask != Ask::Nothing, ..spec };
+        let groups = security_groups(&self.security_groups);
+        let connection = Connection { ask, groups, providers: provider_mapping(&self.request_spec) };
+        Ok(Checked { root: root.map(|index| disks.swap_remove(index)), connection, spec })
     }
 
     /// What nobody waits for, once the instance is ACTIVE.
@@ -186,8 +203,8 @@ impl BuildAndRunInstance {
         let mut outcome = outcome::of(error);
         tracing::error!(error = %Chain(error), ?outcome, "the build failed");
         if self.taken {
-            if let Err(error) = agent.driver.destroy(uuid).await {
-                tracing::error!(error = %Chain(&error), "the container of a failed build could not be removed");
+            if let Err(error) = self.undo(call, uuid).await {
+                tracing::error!(error = %Chain(&error), "what a failed build has made could not be removed");
                 // With something left here no other host may build it.
                 if let Outcome::Abort(reason) | Outcome::Reschedule(reason) = outcome {
                     outcome = Outcome::Abort(format!("{reason}; and it could not be cleaned up: {error}"));
@@ -204,6 +221,18 @@ impl BuildAndRunInstance {
             }
             Outcome::Reschedule(reason) => self.reschedule(call, acting, (&reason, error)).await,
         }
+    }
+
+    /// Takes away what the build has made: container, NICs, ports.
+    async fn undo(&self, call: &Call, uuid: InstanceUuid) -> Result<(), Error> {
+        let agent = &call.agent;
+        let destroyed = agent.driver.destroy(uuid).await;
+        if self.connecting {
+            let given = Ask::read(&self.requested_networks)
+                .map_or_else(|_| <_>::default(), |ask| ask.given().map(str::to_owned).collect());
+            network::release(agent, &call.context, uuid, (&NetworkInfo::new(), given)).await?;
+        }
+        Ok(destroyed?)
     }
 
     /// ERROR, for good.

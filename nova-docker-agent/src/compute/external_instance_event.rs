@@ -1,15 +1,18 @@
 //! Neutron, Cinder and others tell that something happened to an instance's ports and volumes.
-//!
-//! Instances have neither yet, so there is nothing to wake or to wire; the events are seen in the log.
 
+use common::error_chain::Chain;
+use common::ids::InstanceUuid;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Call, Method};
 use crate::error::Error;
 use crate::instance::guards::Guards;
+use crate::instance::network::{self, cached};
+use crate::network::events::Event;
+use crate::network::model;
 
-/// The arguments.
+/// The arguments. The instances that come along are not needed: what is true of their ports is read anew.
 #[derive(Deserialize)]
 pub struct ExternalInstanceEvent {
     /// `InstanceExternalEvent` objects.
@@ -21,17 +24,54 @@ impl Method for ExternalInstanceEvent {
     const GUARDS: Guards = Guards::NONE;
     type Reply = ();
 
-    async fn run(self, _call: &Call) -> Result<(), Error> {
-        for event in &self.events {
-            let data = event.get("nova_object.data");
-            let text = |key: &str| data.and_then(|data| data.get(key)).and_then(Value::as_str).unwrap_or("-");
-            tracing::info!(
-                event = text("name"),
-                tag = text("tag"),
-                instance_uuid = text("instance_uuid"),
-                "an event came that concerns neither a port nor a volume of this host"
-            );
+    async fn run(self, call: &Call) -> Result<(), Error> {
+        let events: Vec<(InstanceUuid, Event)> = self.events.iter().filter_map(read).collect();
+        // Who waits is told at once; the rest may have to wait for an operation to end.
+        for (uuid, event) in &events {
+            let awaited = call.agent.events.tell(*uuid, event.clone());
+            tracing::debug!(instance_uuid = %uuid, name = event.name, tag = event.tag, awaited, "an event came");
+        }
+        for (uuid, event) in events {
+            if let Err(error) = handle(call, uuid, &event).await {
+                let Event { name, tag, .. } = event;
+                tracing::warn!(instance_uuid = %uuid, name, tag, error = %Chain(&error), "an event was not followed");
+            }
         }
         Ok(())
     }
+}
+
+fn read(event: &Value) -> Option<(InstanceUuid, Event)> {
+    let data = event.get("nova_object.data")?;
+    let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
+    let event = Event {
+        name: text("name").to_owned(),
+        tag: text("tag").to_owned(),
+        completed: text("status") == "completed",
+    };
+    Some((text("instance_uuid").parse().ok()?, event))
+}
+
+async fn handle(call: &Call, uuid: InstanceUuid, event: &Event) -> Result<(), Error> {
+    match event.name.as_str() {
+        "network-changed" => {
+            let port = Some(event.tag.as_str()).filter(|tag| !tag.is_empty());
+            network::refresh(&call.agent, &call.context, uuid, port).await
+        }
+        "network-vif-deleted" => deleted(call, uuid, &event.tag).await,
+        _ => Ok(()),
+    }
+}
+
+/// The port is gone in Neutron: the NIC goes, too (Nova: `_process_instance_vif_deleted_event`).
+async fn deleted(call: &Call, uuid: InstanceUuid, port: &str) -> Result<(), Error> {
+    let (agent, context) = (&call.agent, &call.context);
+    let _acting = agent.locks.act(uuid).await;
+    let _alone = agent.caches.act(uuid).await;
+    let mut rest = cached(agent, context, uuid).await?;
+    let Some(index) = rest.iter().position(|vif| vif.id.to_string() == port) else { return Ok(()) };
+    tracing::info!(instance_uuid = %uuid, port, "Neutron deleted the port; its NIC is taken out");
+    let gone = rest.remove(index);
+    agent.nics.detach(uuid, gone.id).await?;
+    Ok(agent.conductor.save_info_cache(context, uuid, &model::write(&rest)).await?)
 }

@@ -2,13 +2,18 @@
 //!
 //! `methods!` lists what is carried out; `refused.rs` lists what is not, and how each of those is refused.
 
+mod add_fixed_ip_to_instance;
+mod attach_interface;
 mod build_and_run_instance;
 mod cache_images;
+mod detach_interface;
 mod external_instance_event;
 mod get_console_output;
 mod get_host_uptime;
+mod inject_network_info;
 mod reboot_instance;
 mod refused;
+mod remove_fixed_ip_from_instance;
 mod set_host_enabled;
 mod start_instance;
 mod stop_instance;
@@ -25,12 +30,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tracing::Instrument;
 
+pub use add_fixed_ip_to_instance::AddFixedIpToInstance;
+pub use attach_interface::AttachInterface;
 pub use build_and_run_instance::BuildAndRunInstance;
 pub use cache_images::CacheImages;
+pub use detach_interface::DetachInterface;
 pub use external_instance_event::ExternalInstanceEvent;
 pub use get_console_output::GetConsoleOutput;
 pub use get_host_uptime::GetHostUptime;
+pub use inject_network_info::InjectNetworkInfo;
 pub use reboot_instance::{RebootInstance, RebootType};
+pub use remove_fixed_ip_from_instance::RemoveFixedIpFromInstance;
 pub use set_host_enabled::SetHostEnabled;
 pub use start_instance::StartInstance;
 pub use stop_instance::StopInstance;
@@ -132,6 +142,11 @@ methods![
     // Image operations
     CacheImages,
     // Network
+    AttachInterface,
+    DetachInterface,
+    AddFixedIpToInstance,
+    RemoveFixedIpFromInstance,
+    InjectNetworkInfo,
     ExternalInstanceEvent,
     // Console
     GetConsoleOutput,

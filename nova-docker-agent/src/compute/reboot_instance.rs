@@ -1,4 +1,5 @@
-//! Restarts the container: softly (stop signal, then start) or hard (kill, then start; made anew when it is missing).
+//! Restarts the container: softly (stop signal, then start) or hard (kill, plug the NICs again, start; made anew when it
+//! is missing).
 
 use common::objects::Instance;
 use common::objects::fields::{TaskState, VmState};
@@ -9,8 +10,8 @@ use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::{Guards, fault};
 use crate::instance::locks::Acting;
-use crate::instance::spawn::spawn;
-use crate::instance::spec::{image_of_instance, instance_spec, stop_seconds};
+use crate::instance::spawn;
+use crate::instance::spec::stop_seconds;
 use crate::virt::{self, PowerState};
 
 /// How hard.
@@ -98,24 +99,22 @@ impl RebootInstance {
     }
 
     async fn reboot(&self, call: &Call, acting: &Acting) -> Result<(), Error> {
-        let (driver, uuid) = (&call.agent.driver, acting.uuid());
+        let (agent, context, uuid) = (&call.agent, &call.context, acting.uuid());
         if self.reboot_type == RebootType::Soft {
-            let seconds = stop_seconds(&self.instance, true, call.agent.config.shutdown_timeout);
-            return Ok(driver.reboot_soft(uuid, seconds).await?);
+            let seconds = stop_seconds(&self.instance, true, agent.config.shutdown_timeout);
+            spawn::ready_network(agent, acting, context, false).await?;
+            agent.driver.reboot_soft(uuid, seconds).await?;
+            agent.nics.started(uuid).await;
+            return Ok(());
         }
-        match driver.reboot_hard(uuid).await {
-            Err(virt::Error::NotFound { .. }) => self.make_anew(call, acting).await,
-            other => Ok(other?),
+        match agent.driver.power_off(uuid, 0).await {
+            // A hard reboot brings back a guest that is gone, from its image.
+            Err(virt::Error::NotFound { .. }) => {
+                tracing::warn!("the container is missing; making it anew from the image");
+                spawn::make_anew(agent, acting, context).await
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => spawn::start(agent, acting, context, true).await,
         }
-    }
-
-    /// A hard reboot brings back a guest that is gone, from its image.
-    async fn make_anew(&self, call: &Call, acting: &Acting) -> Result<(), Error> {
-        tracing::warn!("the container is missing; making it anew from the image");
-        let attrs = ["flavor", "metadata", "system_metadata"];
-        let instance = call.agent.conductor.instance(&call.context, acting.uuid(), &attrs).await?;
-        let (request, properties) = image_of_instance(&instance);
-        let spec = instance_spec(&instance, properties)?;
-        spawn(&call.agent, acting, &call.context, (&spec, &request, false)).await
     }
 }

@@ -97,20 +97,6 @@ const REFUSALS: &[Refusal] = &[
     with(Aftermath::Image, refusal("shelve_instance", Guards::REF, Answer::NotImplemented)),
     refusal("shelve_offload_instance", Guards::REF, Answer::NotImplemented),
     with(Aftermath::Unshelve, refusal("unshelve_instance", Guards::REF, Answer::NotImplemented)),
-    // Network
-    refusal(
-        "attach_interface",
-        Guards::EF,
-        Answer::Nova(
-            "AttachInterfaceNotSupported",
-            400,
-            "Attaching interfaces is not supported for containers of this host yet",
-        ),
-    ),
-    refusal("detach_interface", Guards::EF, Answer::NotImplemented),
-    refusal("add_fixed_ip_to_instance", Guards::F, Answer::NotImplemented),
-    refusal("remove_fixed_ip_from_instance", Guards::F, Answer::NotImplemented),
-    refusal("inject_network_info", Guards::F, Answer::Nothing),
     // Volumes
     refusal(
         "reserve_block_device_name",

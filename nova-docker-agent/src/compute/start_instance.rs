@@ -8,6 +8,7 @@ use super::{Call, Method};
 use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::Guards;
+use crate::instance::spawn;
 use crate::virt;
 
 /// The arguments.
@@ -30,7 +31,7 @@ impl Method for StartInstance {
         let agent = &call.agent;
         // Nova starts without the lock; with it a lifecycle event cannot be mistaken for a change of its own.
         let acting = agent.acting(&self.instance).await?;
-        agent.driver.power_on(acting.uuid()).await.map_err(with_advice)?;
+        spawn::start(agent, &acting, &call.context, false).await.map_err(with_advice)?;
         let power = agent.driver.power_state(acting.uuid()).await?;
         self.instance.set_power_state(power as i64);
         self.instance.set_state(VmState::Active);
@@ -43,15 +44,15 @@ impl Method for StartInstance {
 }
 
 /// A missing container is not made again silently: its disk is gone with it.
-fn with_advice(error: virt::Error) -> Error {
+fn with_advice(error: Error) -> Error {
     match error {
-        virt::Error::NotFound { uuid } => Error::Refused {
+        Error::Virt(virt::Error::NotFound { uuid }) => Error::Refused {
             class: "InstancePowerOnFailure",
             code: 500,
             message: format!(
                 "The container of instance {uuid} is missing on its host. A hard reboot makes a new one from the image."
             ),
         },
-        other => Error::Virt(other),
+        other => other,
     }
 }

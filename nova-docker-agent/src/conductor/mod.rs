@@ -6,6 +6,7 @@
 mod casts;
 mod events;
 mod instances;
+mod networks;
 mod services;
 
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Error {
 
     /// The instance has no row any more.
     pub fn is_instance_not_found(&self) -> bool {
-        self.is("InstanceNotFound")
+        self.is("InstanceNotFound") || self.is("InstanceInfoCacheNotFound")
     }
 
     /// Somebody else changed the task state, or the vm state, meanwhile.

@@ -80,6 +80,13 @@ pub struct Config {
     pub sync_power_state_interval: i64,
     /// `[DEFAULT] resume_guests_state_on_host_boot`: start instances again that ran before the host went down.
     pub resume_guests_state_on_host_boot: bool,
+    /// `[DEFAULT] vif_plugging_timeout`: seconds that Neutron may take to report a port as plugged; 0 means no waiting.
+    pub vif_plugging_timeout: u64,
+    /// `[DEFAULT] vif_plugging_is_fatal`: a port that is not reported as plugged ends the build.
+    pub vif_plugging_is_fatal: bool,
+    /// `[DEFAULT] heal_instance_info_cache_interval`: seconds between two comparisons of the info caches with Neutron;
+    /// 0 and less mean never.
+    pub heal_instance_info_cache_interval: i64,
     /// `[DEFAULT] running_deleted_instance_action`: what happens to containers of instances that Nova has deleted.
     pub running_deleted_instance_action: RunningDeleted,
     /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between two searches for such containers.
@@ -93,8 +100,10 @@ pub struct Config {
     pub placement: EndpointFilter,
     /// `[glance]`: which endpoint of the catalogue.
     pub glance: EndpointFilter,
-    /// `[neutron]`: which endpoint of the catalogue.
-    pub neutron: EndpointFilter,
+    /// `[neutron]`
+    pub neutron: Neutron,
+    /// `[ovs] ovsdb_connection`: where Open vSwitch's database listens; empty on a host without it.
+    pub ovsdb_connection: String,
     /// `[docker]`
     pub docker: Docker,
     /// Options of Nova's that are set but mean nothing to this agent.
@@ -118,6 +127,19 @@ pub struct Rabbit {
     pub heartbeat_timeout_threshold: u16,
 }
 
+/// `[neutron]`
+#[derive(Debug, Clone)]
+pub struct Neutron {
+    /// Which endpoint of the catalogue.
+    pub endpoint: EndpointFilter,
+    /// The login of this section; the service user's is used when there is none.
+    pub auth: Option<Credentials>,
+    /// `extension_sync_interval`: seconds for which Neutron's list of extensions is believed.
+    pub extension_sync_interval: u64,
+    /// `metadata_proxy_shared_secret`: signs what instances ask of nova-metadata.
+    pub metadata_proxy_shared_secret: Secret,
+}
+
 /// `[docker]`: the agent's own section.
 #[derive(Debug, Clone)]
 pub struct Docker {
@@ -131,6 +153,10 @@ pub struct Docker {
     pub pids_limit: i64,
     /// `runtime`: OCI runtime of the instances; Docker's default when empty.
     pub runtime: Option<String>,
+    /// `dns_servers`: name servers of instances whose subnets name none (Neutron's own DHCP has the same option).
+    pub dns_servers: Vec<std::net::IpAddr>,
+    /// `metadata_url`: nova-metadata (`http://HOST:8775`); instances have no metadata service when it is absent.
+    pub metadata_url: Option<String>,
     /// `log_max_size_mb`: console log of an instance before it rotates, in MiB.
     pub log_max_size_mb: u64,
     /// `image_max_size_gb`: largest image, unpacked, that is accepted, in GiB.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use common::messaging::TransportUrl;
 
 use super::options::Options;
-use super::{Config, Credentials, Docker, Domain, EndpointFilter, Rabbit, RunningDeleted, Secret};
+use super::{Config, Credentials, Docker, Domain, EndpointFilter, Neutron, Rabbit, RunningDeleted, Secret};
 
 /// Sections that may hold the service user's login, in the order in which they are tried.
 const LOGINS: [&str; 3] = ["placement", "service_user", "keystone_authtoken"];
@@ -41,6 +41,14 @@ pub(super) fn read(options: &mut Options<'_>) -> Config {
         update_resources_interval: update_resources_interval(options),
         sync_power_state_interval: options.number(DEFAULT, "sync_power_state_interval", 600, -1..=86_400),
         resume_guests_state_on_host_boot: options.boolean(DEFAULT, "resume_guests_state_on_host_boot", false),
+        vif_plugging_timeout: options.number(DEFAULT, "vif_plugging_timeout", 300, 0..=DAY),
+        vif_plugging_is_fatal: options.boolean(DEFAULT, "vif_plugging_is_fatal", true),
+        heal_instance_info_cache_interval: options.number(
+            DEFAULT,
+            "heal_instance_info_cache_interval",
+            -1,
+            -1..=86_400,
+        ),
         running_deleted_instance_action: running_deleted(options),
         running_deleted_instance_poll_interval: options.number(
             DEFAULT,
@@ -52,7 +60,8 @@ pub(super) fn read(options: &mut Options<'_>) -> Config {
         auth: login(options),
         placement: endpoint(options, "placement"),
         glance: glance(options),
-        neutron: endpoint(options, "neutron"),
+        neutron: neutron(options),
+        ovsdb_connection: ovsdb_connection(options),
         docker: docker(options),
         ignored: Vec::new(),
     }
@@ -111,6 +120,19 @@ fn login(options: &mut Options<'_>) -> Credentials {
         LOGINS.map(|section| (section, login_of(options, section))).into();
     let begun = found.iter().position(|(_, login)| !login.auth_url.is_empty() || !login.username.is_empty());
     let (section, login) = found.swap_remove(begun.unwrap_or(0));
+    if begun.is_none() {
+        options.problem(format!(
+            "there is no login for Keystone: set auth_url, username, password and project_name in one of [{}]",
+            LOGINS.join("], [")
+        ));
+    } else {
+        check(options, section, &login);
+    }
+    login
+}
+
+/// A login that was begun must be complete.
+fn check(options: &mut Options<'_>, section: &'static str, login: &Credentials) {
     let missing: Vec<&str> = [
         ("auth_url", login.auth_url.is_empty()),
         ("username", login.username.is_empty()),
@@ -120,17 +142,40 @@ fn login(options: &mut Options<'_>) -> Credentials {
     .into_iter()
     .filter_map(|(name, missing)| missing.then_some(name))
     .collect();
-    if begun.is_none() {
-        options.problem(format!(
-            "there is no login for Keystone: set auth_url, username, password and project_name in one of [{}]",
-            LOGINS.join("], [")
-        ));
-    } else if !missing.is_empty() {
+    if !missing.is_empty() {
         options.problem(format!("the login in [{section}] lacks {}", missing.join(", ")));
     } else if !login.auth_url.starts_with("http://") && !login.auth_url.starts_with("https://") {
         options.wrong(section, "auth_url", "it must begin with http:// or https://");
     }
-    login
+}
+
+/// Nova may have a user of its own for Neutron; without one the service user asks.
+fn neutron(options: &mut Options<'_>) -> Neutron {
+    const SECTION: &str = "neutron";
+    let own = login_of(options, SECTION);
+    let begun = !own.auth_url.is_empty() || !own.username.is_empty();
+    if begun {
+        check(options, SECTION, &own);
+    }
+    let secret = options.optional(SECTION, "metadata_proxy_shared_secret").unwrap_or_default();
+    Neutron {
+        endpoint: endpoint(options, SECTION),
+        auth: begun.then_some(own),
+        extension_sync_interval: options.number(SECTION, "extension_sync_interval", 600, 0..=DAY),
+        metadata_proxy_shared_secret: Secret::new(secret),
+    }
+}
+
+/// As Neutron's agents are told where the database is; `none` on a host that has only bridges of the kernel.
+fn ovsdb_connection(options: &mut Options<'_>) -> String {
+    let connection = options.text("ovs", "ovsdb_connection", "unix:/run/openvswitch/db.sock");
+    if connection == "none" {
+        return String::new();
+    }
+    if !connection.starts_with("unix:/") && !connection.starts_with("tcp:") {
+        options.wrong("ovs", "ovsdb_connection", "it must be unix:/PATH, tcp:HOST:PORT or none");
+    }
+    connection
 }
 
 fn login_of(options: &mut Options<'_>, section: &'static str) -> Credentials {
@@ -184,12 +229,27 @@ fn docker(options: &mut Options<'_>) -> Docker {
     if management_address.parse::<IpAddr>().is_err() {
         options.wrong(SECTION, "management_address", &format!("{management_address} is not an IP address"));
     }
+    let metadata_url = options.optional(SECTION, "metadata_url");
+    if metadata_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        options.wrong(SECTION, "metadata_url", "it must begin with http:// or https://");
+    }
+    let servers = options.list(SECTION, "dns_servers", "");
+    let dns_servers = servers.iter().filter_map(|server| match server.parse() {
+        Ok(server) => Some(server),
+        Err(_) => {
+            options.wrong(SECTION, "dns_servers", &format!("{server} is not an IP address"));
+            None
+        }
+    });
+    let dns_servers = dns_servers.collect();
     Docker {
         docker_url,
+        dns_servers,
         management_address,
         management_port: options.number(SECTION, "management_port", 9774, 0..=u16::MAX),
         pids_limit: options.number(SECTION, "pids_limit", 1024, 16..=4_194_304),
         runtime: options.optional(SECTION, "runtime"),
+        metadata_url,
         log_max_size_mb: options.number(SECTION, "log_max_size_mb", 10, 1..=10_000),
         image_max_size_gb: options.number(SECTION, "image_max_size_gb", 20, 1..=100_000),
         service_version: service_version(options),

@@ -81,6 +81,16 @@ fn a_login_may_stand_in_the_other_sections_but_must_be_complete() {
 }
 
 #[test]
+fn neutron_may_have_a_login_of_its_own() {
+    assert_eq!(load(LEAST).unwrap().neutron.auth, None);
+    let begun = format!("{LEAST}[neutron]\nusername = neutron\nauth_url = http://k\n");
+    assert_eq!(problems(&begun), ["the login in [neutron] lacks password, project_name"]);
+    let whole = load(&format!("{begun}password = p\nproject_name = service\n")).unwrap();
+    assert_eq!(whole.neutron.auth.unwrap().username, "neutron");
+    assert_eq!(load(&format!("{LEAST}[ovs]\novsdb_connection = none\n")).unwrap().ovsdb_connection, "");
+}
+
+#[test]
 fn no_secret_is_printed() {
     let printed = format!("{:?}", load(LEAST).unwrap());
     assert!(!printed.contains("secret@") && !printed.contains("\"pass\""), "{printed}");

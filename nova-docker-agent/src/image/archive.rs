@@ -233,7 +233,7 @@ fn digest<F: Read + Seek>(file: &mut F, extent: Extent) -> io::Result<String> {
 }
 
 /// Hexadecimal digits of a digest.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

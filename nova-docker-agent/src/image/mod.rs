@@ -19,6 +19,7 @@ mod members;
 mod stage;
 mod store;
 
+pub(crate) use archive::hex;
 pub use common::openstack::glance::OnBehalf;
 pub use error::Error;
 pub use store::{ImageHandle, ImageRequest, ImageStore};

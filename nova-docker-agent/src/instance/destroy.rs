@@ -1,11 +1,13 @@
-//! The way out: container, allocations, record. Used by delete, by recovery at start and by clean-up tasks.
+//! The way out: container, network, allocations, record. Used by delete, by recovery at start and by clean-up tasks.
 
 use common::error_chain::Chain;
+use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
 use common::objects::fields::VmState;
 use common::objects::{Instance, timestamp};
 
 use super::locks::Acting;
+use super::network;
 use crate::agent::Agent;
 use crate::conductor::Expect;
 use crate::error::Error;
@@ -21,13 +23,29 @@ pub async fn delete(
     context: &RequestContext,
     instance: &mut Instance,
 ) -> Result<(), Error> {
-    agent.driver.destroy(acting.uuid()).await?;
+    clear(agent, context, acting.uuid(), instance).await?;
     instance.set_state(VmState::Deleted);
     instance.set_task(None);
     instance.set_power_state(PowerState::NoState as i64);
     instance.set_terminated_at(timestamp().as_str());
     agent.conductor.save(context, instance, Expect::ANY).await?;
     complete(agent, context, instance).await
+}
+
+/// Takes away what is on this host and in Neutron. Ports are released even when the container stays, as in Nova.
+///
+/// # Errors
+/// The first step that fails.
+pub async fn clear(
+    agent: &Agent,
+    context: &RequestContext,
+    uuid: InstanceUuid,
+    instance: &Instance,
+) -> Result<(), Error> {
+    let (destroyed, cached) =
+        tokio::join!(agent.driver.destroy(uuid), network::network_info(agent, context, instance));
+    network::release(agent, context, uuid, (&cached?, [].into())).await?;
+    Ok(destroyed?)
 }
 
 /// The part after the guest is gone (Nova: `_complete_deletion` and `Instance.destroy`).

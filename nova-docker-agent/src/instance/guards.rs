@@ -51,6 +51,11 @@ impl Subject {
         Some(Self { uuid: instance.instance_uuid()?, id: instance.id() })
     }
 
+    /// An instance of which only the uuid is known.
+    pub fn new(uuid: InstanceUuid) -> Self {
+        Self { uuid, id: None }
+    }
+
     /// The instance.
     pub fn uuid(&self) -> InstanceUuid {
         self.uuid

@@ -23,6 +23,9 @@ pub fn of(error: &Error) -> Outcome {
     }
     let reason = error.sentence();
     match error {
+        Error::Network(error) if error.fails_everywhere() => Outcome::Abort(format!(
+            "Failed to allocate the network(s) with error {reason}, not rescheduling."
+        )),
         Error::Image(image::Error::NotFound { .. } | image::Error::Unacceptable { .. })
         | Error::Virt(virt::Error::ImageUnacceptable { .. } | virt::Error::InvalidSpec(_))
         | Error::NotImplemented(_)
@@ -78,6 +81,25 @@ mod tests {
         let full = virt::Error::NoSpace("0 bytes free".into());
         assert!(matches!(of(&Error::Virt(full)), Outcome::Reschedule(_)));
         assert_eq!(of(&conductor("DBError")), Outcome::Reschedule("text".into()));
+    }
+
+    #[test]
+    fn ports_end_a_build_as_nova_ends_it() {
+        use crate::network::Error as Network;
+        let of = |error| of(&Error::Network(error));
+        let exhausted = of(Network::NoMoreFixedIps("n".into()));
+        let expected = "Failed to allocate the network(s) with error No fixed IP addresses available for network: n, not \
+                        rescheduling.";
+        assert_eq!(exhausted, Outcome::Abort(expected.into()));
+        assert!(matches!(of(Network::NotPlugged("no event".into())), Outcome::Abort(_)));
+        for elsewhere in [
+            Network::PortInUse("p".into()),
+            Network::PortBindingFailed("p".into()),
+            Network::PortLimitExceeded,
+            Network::SecurityGroupNotFound("g".into()),
+        ] {
+            assert!(matches!(of(elsewhere), Outcome::Reschedule(_)));
+        }
     }
 
     #[test]

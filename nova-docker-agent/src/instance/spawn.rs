@@ -1,21 +1,32 @@
-//! Image, container, start: the way in, for a build and for a hard reboot that finds no container.
+//! Image, container, network, start: the ways to a running container, for a build, a start and a reboot.
 
+use std::pin::pin;
+
+use common::error_chain::Chain;
 use common::messaging::RequestContext;
+use common::objects::Instance;
 
 use super::locks::Acting;
+use super::network::{self, Connection};
+use super::spec::{image_of_instance, instance_spec};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::image::{ImageHandle, ImageRequest, OnBehalf};
+use crate::network::model::NetworkInfo;
+use crate::network::request::Ask;
 use crate::virt::{self, InstanceSpec};
 
+/// What an instance has to be read with so that its container can be made or its sandbox brought back.
+pub const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
+
 /// Makes the container ahead, not started, if that needs no download: while the conductor still decides whether the
-/// instance may be built here. True when it was made; whatever keeps it from being made, [`spawn`] will meet again.
+/// instance may be built here. True when it was made; whatever keeps it from being made, [`make`] will meet again.
 pub async fn prepare(agent: &Agent, spec: &InstanceSpec, request: &ImageRequest) -> bool {
     let Some(image) = agent.images.cached(&request.id) else { return false };
     agent.driver.create(spec, &image).await.unwrap_or(false)
 }
 
-/// Makes and starts the container of an instance; leaves none behind when it fails.
+/// Makes and starts the container of an instance without ports; leaves none behind when it fails.
 ///
 /// `prepared`: [`prepare`] has made it.
 ///
@@ -27,18 +38,148 @@ pub async fn spawn(
     context: &RequestContext,
     (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
 ) -> Result<(), Error> {
-    if prepared {
-        return Ok(agent.driver.start_new(spec).await?);
-    }
-    let image = ensure(agent, acting, context, request).await?;
-    match agent.driver.spawn(spec, &image).await {
-        // Somebody removed the image behind our back: fetch it and try once more.
-        Err(virt::Error::ImageGone { .. }) => {
-            agent.images.forget(&request.id).await;
-            let image = ensure(agent, acting, context, request).await?;
-            agent.driver.spawn(spec, &image).await?;
+    make(agent, acting, context, (spec, request, prepared)).await?;
+    agent.driver.start_new(spec).await?;
+    agent.nics.remember(spec, &NetworkInfo::new());
+    // Its namespace is there only now; nobody waits for the way to the metadata service.
+    let (nics, uuid) = (agent.nics.clone(), spec.uuid);
+    agent.life.spawn(async move { nics.started(uuid).await });
+    Ok(())
+}
+
+/// As [`spawn`], with ports: they, the image and the sandbox are got side by side, and the container starts when its NICs are there.
+///
+/// Ports and what is on the host stay when it fails: the caller takes all of it away.
+///
+/// # Errors
+/// As [`spawn`], and what [`network::allocate`] and [`network::wait_plugged`] say.
+pub async fn spawn_connected(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    (instance, connection): (&Instance, &Connection),
+    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
+) -> Result<(), Error> {
+    let uuid = acting.uuid();
+    // Before anything is bound, so that no event is missed.
+    let mut watch = agent.events.watch(uuid);
+    let (allocated, made, housed) = tokio::join!(
+        network::allocate(agent, context, instance, connection),
+        make(agent, acting, context, (spec, request, prepared)),
+        agent.nics.house(spec),
+    );
+    let network_info = allocated?;
+    made?;
+    housed?;
+    let wanted = match &connection.ask {
+        Ask::These(wanted) => wanted.as_slice(),
+        _ => &[],
+    };
+    let record = async {
+        if network_info.is_empty() {
+            return Ok(());
         }
-        other => other?,
+        let _alone = agent.caches.act(uuid).await;
+        network::record(agent, context, uuid, (&NetworkInfo::new(), &network_info, wanted)).await
+    };
+    tokio::try_join!(record, agent.nics.prepare(spec, &network_info, true))?;
+    let waiting: Vec<_> = network_info.iter().filter(|vif| !vif.active).map(|vif| vif.id).collect();
+    let mut plugged = pin!(network::wait_plugged(agent, acting, (&mut watch, &waiting)));
+    tokio::select! {
+        biased;
+        plugged = &mut plugged => {
+            plugged?;
+            Ok(agent.driver.start_new(spec).await?)
+        }
+        // The switch knows earlier than Neutron; the guest loses no packet from here on.
+        () = agent.nics.ready(&waiting) => {
+            let start = async { Ok(agent.driver.start_new(spec).await?) };
+            tokio::try_join!(start, plugged).map(drop)
+        }
+    }
+}
+
+/// Starts the container of an instance that exists. Its sandbox is brought back first if it is down, as after a restart
+/// of Docker. `again`: its NICs are plugged again in any case.
+///
+/// # Errors
+/// [`virt::Error::NotFound`] when there is no container.
+pub async fn start(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    again: bool,
+) -> Result<(), Error> {
+    ready_network(agent, acting, context, again).await?;
+    agent.driver.power_on(acting.uuid()).await?;
+    agent.nics.started(acting.uuid()).await;
+    Ok(())
+}
+
+/// Makes sure that the sandbox of an instance that has one runs, with its NICs.
+///
+/// # Errors
+/// What conductor, dockerd, kernel or switch say.
+pub async fn ready_network(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    again: bool,
+) -> Result<(), Error> {
+    let uuid = acting.uuid();
+    if agent.nics.is_homeless(uuid) || (!again && agent.nics.has_running_sandbox(uuid).await?) {
+        return Ok(());
+    }
+    if !agent.nics.sandboxed().await?.contains(&uuid) {
+        return Ok(());
+    }
+    let instance = agent.conductor.instance(context, uuid, &ATTRIBUTES).await?;
+    let network_info = network::network_info(agent, context, &instance).await?;
+    let (_, properties) = image_of_instance(&instance);
+    let spec = InstanceSpec { sandboxed: true, ..instance_spec(&instance, properties)? };
+    agent.nics.prepare(&spec, &network_info, again).await
+}
+
+/// Makes the container of an instance again that lost it, from its image, and starts it.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn make_anew(agent: &Agent, acting: &Acting, context: &RequestContext) -> Result<(), Error> {
+    let uuid = acting.uuid();
+    let instance = agent.conductor.instance(context, uuid, &ATTRIBUTES).await?;
+    let network_info = network::network_info(agent, context, &instance).await?;
+    let (request, properties) = image_of_instance(&instance);
+    let sandboxed = !network_info.is_empty() || agent.nics.sandboxed().await?.contains(&uuid);
+    let spec = InstanceSpec { sandboxed, ..instance_spec(&instance, properties)? };
+    if !sandboxed {
+        return spawn(agent, acting, context, (&spec, &request, false)).await;
+    }
+    make(agent, acting, context, (&spec, &request, false)).await?;
+    agent.nics.prepare(&spec, &network_info, true).await?;
+    Ok(agent.driver.start_new(&spec).await?)
+}
+
+/// The container of an instance, not started, with the user's key in it.
+async fn make(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
+) -> Result<(), Error> {
+    if !prepared {
+        let image = ensure(agent, acting, context, request).await?;
+        match agent.driver.make(spec, &image).await {
+            // Somebody removed the image behind our back: fetch it and try once more.
+            Err(virt::Error::ImageGone { .. }) => {
+                agent.images.forget(&request.id).await;
+                let image = ensure(agent, acting, context, request).await?;
+                agent.driver.make(spec, &image).await?;
+            }
+            other => other?,
+        }
+    }
+    if let Err(error) = agent.driver.put_key(spec).await {
+        tracing::warn!(error = %Chain(&error), "the user's SSH key is not in the instance");
     }
     Ok(())
 }

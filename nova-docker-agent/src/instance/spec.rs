@@ -26,6 +26,7 @@ pub fn instance_spec(
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     Ok(InstanceSpec {
         uuid,
+        sandboxed: false,
         name: instance.name(),
         display_name: text(instance.display_name()),
         hostname: text(instance.hostname()),
@@ -37,6 +38,7 @@ pub fn instance_spec(
         root_gb: amount(flavor.root_gb()),
         extra_specs: flavor.extra_specs(),
         metadata: instance.metadata(),
+        ssh_key: instance.key_data().map(str::to_owned),
         image_properties: properties,
     })
 }

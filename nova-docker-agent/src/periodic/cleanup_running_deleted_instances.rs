@@ -1,5 +1,6 @@
 //! Containers of instances that Nova has deleted: removed, stopped, reported or left, as the operator wants.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::error_chain::Chain;
@@ -27,8 +28,8 @@ impl Task for CleanupRunningDeletedInstances {
     }
 
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
-        let present: Vec<InstanceUuid> =
-            agent.driver.instances().await?.into_iter().map(|(uuid, _)| uuid).collect();
+        let containers = agent.driver.instances().await?.into_iter().map(|(uuid, _)| uuid);
+        let present: BTreeSet<InstanceUuid> = containers.chain(agent.nics.sandboxed().await?).collect();
         if present.is_empty() {
             return Ok(());
         }
@@ -51,8 +52,10 @@ async fn clean_up(agent: &Agent, instance: &Instance) {
         RunningDeleted::Log => {
             return tracing::warn!(instance_uuid = %uuid, "the container of a deleted instance is still there");
         }
-        RunningDeleted::Shutdown => agent.driver.power_off(uuid, agent.config.shutdown_timeout).await,
-        RunningDeleted::Reap => agent.driver.destroy(uuid).await,
+        RunningDeleted::Shutdown => {
+            agent.driver.power_off(uuid, agent.config.shutdown_timeout).await.map_err(Error::from)
+        }
+        RunningDeleted::Reap => reap(agent, uuid).await,
     };
     match done {
         Ok(()) => tracing::warn!(instance_uuid = %uuid, "cleaned up the container of a deleted instance"),
@@ -60,4 +63,9 @@ async fn clean_up(agent: &Agent, instance: &Instance) {
             tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "the container of a deleted instance stays");
         }
     }
+}
+
+async fn reap(agent: &Agent, uuid: InstanceUuid) -> Result<(), Error> {
+    agent.driver.destroy(uuid).await?;
+    agent.nics.remove(uuid, &agent.nics.plugged_of(uuid).await?).await
 }

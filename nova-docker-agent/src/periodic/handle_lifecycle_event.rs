@@ -40,6 +40,10 @@ async fn handle(agent: &Agent, event: LifecycleEvent) {
     let done = match event {
         LifecycleEvent::Resync => sync_power_states::compare(agent).await,
         LifecycleEvent::Instance { uuid, event } => {
+            // Somebody else started it: what was plugged into its last namespace is lost.
+            if event == Event::Started && !agent.locks.busy(uuid) {
+                agent.nics.started(uuid).await;
+            }
             if !is_news(agent, uuid, event) {
                 return;
             }

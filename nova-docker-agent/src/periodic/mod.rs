@@ -5,6 +5,7 @@
 
 mod cleanup_running_deleted_instances;
 mod handle_lifecycle_event;
+mod heal_instance_info_cache;
 mod report_state;
 mod run_pending_deletes;
 mod sync_power_states;
@@ -43,6 +44,7 @@ pub(crate) fn start(agent: &Arc<Agent>, service: Service) {
     begin(agent, sync_power_states::SyncPowerStates);
     begin(agent, cleanup_running_deleted_instances::CleanupRunningDeletedInstances);
     begin(agent, run_pending_deletes::RunPendingDeletes);
+    begin(agent, heal_instance_info_cache::HealInstanceInfoCache);
     handle_lifecycle_event::start(agent);
     let saver = Arc::clone(agent);
     agent.life.spawn_service(async move {

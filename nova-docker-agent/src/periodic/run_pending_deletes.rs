@@ -30,8 +30,9 @@ impl Task for RunPendingDeletes {
         });
         for mut instance in agent.conductor.instances_by_filters(&context, filters, &[]).await? {
             let Some(uuid) = instance.instance_uuid() else { continue };
-            // Everything an instance leaves is in its container; removing what is not there is fine.
+            // Its ports went with its row; removing what is not there is fine.
             agent.driver.destroy(uuid).await?;
+            agent.nics.remove(uuid, &agent.nics.plugged_of(uuid).await?).await?;
             instance.set_cleaned(true);
             agent.conductor.save(&context, &mut instance, Expect::ANY).await?;
         }

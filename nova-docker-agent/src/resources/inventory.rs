@@ -40,8 +40,12 @@ pub fn traits(facts: &HostFacts, disabled: bool) -> BTreeSet<String> {
         "aarch64" => Some("HW_ARCH_AARCH64"),
         _ => None,
     };
+    // Ports can be attached later, and have tags.
+    let nics =
+        ["COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NET_ATTACH_INTERFACE_WITH_TAG", "COMPUTE_DEVICE_TAGGING"];
     ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW"]
         .into_iter()
+        .chain(nics)
         .chain(arch)
         .chain(disabled.then_some(STATUS_DISABLED))
         .map(str::to_owned)

@@ -9,10 +9,13 @@ use futures_util::stream::Stream;
 use tokio::sync::OnceCell;
 
 use super::error::{self, Error};
+use super::sandbox::SANDBOX_LABEL;
 use super::spec::{self, HOST_LABEL, UUID_LABEL, container_name};
-use super::{InstanceSpec, LifecycleEvent, PowerState, guest_files, host, lifecycle};
+use super::{InstanceSpec, LifecycleEvent, PowerState, guest_files, host, lifecycle, login};
 use crate::config::Config;
 use crate::image::ImageHandle;
+use crate::network::guest::{self, GuestFiles};
+use crate::network::model::Vif;
 
 /// As much of a console as Nova's libvirt driver returns (`MAX_CONSOLE_BYTES`).
 const MAX_CONSOLE_BYTES: usize = 100 * 1024;
@@ -35,18 +38,27 @@ impl Driver {
         Self { engine, config, disk_quota: Arc::default() }
     }
 
-    /// Creates and starts the container of `instance` from `image`: two calls to dockerd, and one more the first time.
-    /// Removes it if it does not start.
+    /// Creates the container of `instance` from `image` without starting it; the leftover of an earlier build is
+    /// replaced. One call to dockerd, and one more the first time.
     ///
     /// # Errors
     /// [`Error::ImageGone`] when the image has to be brought to Docker again; see also the other variants.
-    pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
+    pub async fn make(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
         let mut spec = self.container(instance, image).await?;
         if let Err(refused) = self.engine.create_container(&spec).await {
             self.create_again(&mut spec, refused)
                 .await
                 .map_err(|e| error::of_spawn("create the container", &instance.image_id, e))?;
         }
+        Ok(())
+    }
+
+    /// Creates and starts the container of `instance` from `image`. Removes it if it does not start.
+    ///
+    /// # Errors
+    /// As [`Driver::make`].
+    pub async fn spawn(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<(), Error> {
+        self.make(instance, image).await?;
         self.start_new(instance).await
     }
 
@@ -81,8 +93,21 @@ impl Driver {
     async fn container(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<ContainerSpec, Error> {
         let disk_quota = self.disk_quota().await?;
         let spec = spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))?;
-        guest_files::write(&self.config, instance)?;
+        // Its addresses follow when they are known.
+        guest_files::write(&self.config, instance.uuid, &self.guest_files(instance, &[]), false)?;
         Ok(spec)
+    }
+
+    /// Tells the guest its addresses and name servers, in its `/etc/hosts` and `/etc/resolv.conf`; best before it starts.
+    ///
+    /// # Errors
+    /// [`Error::GuestFiles`].
+    pub fn tell_guest(&self, instance: &InstanceSpec, network_info: &[Vif]) -> Result<(), Error> {
+        guest_files::write(&self.config, instance.uuid, &self.guest_files(instance, network_info), true)
+    }
+
+    fn guest_files(&self, instance: &InstanceSpec, network_info: &[Vif]) -> GuestFiles {
+        guest::guest_files(&instance.hostname, network_info, &self.config.docker.dns_servers)
     }
 
     /// Creates after a refusal that can be dealt with: no disk quotas here, or a leftover of an earlier build.
@@ -177,6 +202,26 @@ impl Driver {
         }
     }
 
+    /// Writes the user's SSH key into the container of `instance` before its first start, where no cloud-init does it.
+    ///
+    /// # Errors
+    /// When dockerd does not do it.
+    pub async fn put_key(&self, instance: &InstanceSpec) -> Result<(), Error> {
+        login::put_key(&self.engine, instance).await
+    }
+
+    /// The first process of the container, as this host numbers it; None unless it runs.
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
+    pub async fn pid(&self, uuid: InstanceUuid) -> Result<Option<u32>, Error> {
+        match self.engine.inspect_container(&container_name(uuid)).await {
+            Ok(found) => Ok(u32::try_from(found.pid).ok().filter(|pid| *pid > 0)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error::of_container("look at the container", uuid, error)),
+        }
+    }
+
     /// Every container of this host's instances, by one call (and one more for each that was killed).
     ///
     /// # Errors
@@ -187,6 +232,9 @@ impl Driver {
         let found = found.map_err(|e| error::general("list the containers", e))?;
         let mut instances = Vec::with_capacity(found.len());
         for container in found {
+            if container.labels.contains_key(SANDBOX_LABEL) {
+                continue;
+            }
             // A label that is no uuid is not of our making.
             let Some(uuid) = container.labels.get(UUID_LABEL).and_then(|uuid| uuid.parse().ok()) else {
                 continue;

@@ -1,4 +1,4 @@
-//! `/etc/hosts` and `/etc/resolv.conf` of an instance: dockerd writes none where it does not set up the network.
+//! `/etc/hosts` and `/etc/resolv.conf` of an instance: dockerd writes none, for it does not set up the network.
 //!
 //! They lie in `<state_path>/instances/<uuid>/` (Nova: `instances_path`) and are mounted, so dockerd must see that folder
 //! under the same path as the agent.
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use common::ids::InstanceUuid;
 
-use super::spec::hostname;
-use super::{Error, InstanceSpec};
+use super::Error;
 use crate::config::Config;
+use crate::network::guest::GuestFiles;
 
 const HOSTS: &str = "hosts";
 const RESOLV_CONF: &str = "resolv.conf";
@@ -22,16 +22,23 @@ pub(super) fn binds(config: &Config, uuid: InstanceUuid) -> Vec<String> {
     [HOSTS, RESOLV_CONF].map(|name| format!("{}:/etc/{name}", folder.join(name).display())).into()
 }
 
-/// Writes the files of `instance`; to be called before its container is made.
+/// Writes the files of `uuid`: the same file again, for a container has it mounted. `anew`: also when it is there.
 ///
 /// # Errors
 /// [`Error::GuestFiles`] when `state_path` cannot be written to.
-pub(super) fn write(config: &Config, instance: &InstanceSpec) -> Result<(), Error> {
-    let folder = folder(config, instance.uuid);
+pub(super) fn write(
+    config: &Config,
+    uuid: InstanceUuid,
+    files: &GuestFiles,
+    anew: bool,
+) -> Result<(), Error> {
+    let folder = folder(config, uuid);
+    if !anew && folder.join(RESOLV_CONF).exists() {
+        return Ok(());
+    }
     let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(folder.join(HOSTS), hosts(&instance.hostname)))
-        // No network, no name servers.
-        .and_then(|()| std::fs::write(folder.join(RESOLV_CONF), ""));
+        .and_then(|()| std::fs::write(folder.join(HOSTS), hosts(files)))
+        .and_then(|()| std::fs::write(folder.join(RESOLV_CONF), resolv_conf(files)));
     written.map_err(failed(&folder))
 }
 
@@ -55,14 +62,21 @@ fn failed(folder: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     |source| Error::GuestFiles { path: folder.to_owned(), source }
 }
 
-/// What an instance without a network finds in its `/etc/hosts`: itself.
-fn hosts(name: &str) -> String {
+/// The instance finds itself: at its addresses, else at one of the loopback's. As in Debian that is not 127.0.0.1, which
+/// must resolve to localhost.
+fn hosts(files: &GuestFiles) -> String {
     let mut lines = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    if let Some(name) = hostname(name) {
-        // As Debian does: the own name must not be that of 127.0.0.1, which resolves to localhost.
-        let _ = writeln!(lines, "127.0.1.1\t{name}");
+    for (address, name) in &files.hosts {
+        let _ = writeln!(lines, "{address}\t{name}");
+    }
+    if files.hosts.is_empty() && !files.hostname.is_empty() {
+        let _ = writeln!(lines, "127.0.1.1\t{}", files.hostname);
     }
     lines
+}
+
+fn resolv_conf(files: &GuestFiles) -> String {
+    files.dns.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
 
 #[cfg(test)]
@@ -70,8 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_finds_itself() {
-        assert!(hosts("web-1").ends_with("\n127.0.1.1\tweb-1\n"));
-        assert!(hosts("").ends_with("ip6-loopback\n"));
+    fn a_guest_finds_itself_and_its_name_servers() {
+        let mut files = GuestFiles { hostname: "web-1".into(), ..GuestFiles::default() };
+        assert!(hosts(&files).ends_with("\n127.0.1.1\tweb-1\n"));
+        assert_eq!(resolv_conf(&files), "");
+        files.hosts = vec![("10.0.0.5".parse().unwrap(), "web-1".into())];
+        files.dns = vec!["10.20.0.1".parse().unwrap()];
+        assert!(hosts(&files).ends_with("ip6-loopback\n10.0.0.5\tweb-1\n"));
+        assert_eq!(resolv_conf(&files), "nameserver 10.20.0.1\n");
+        assert!(hosts(&GuestFiles::default()).ends_with("ip6-loopback\n"));
     }
 }

@@ -9,6 +9,8 @@ use common::ids::InstanceUuid;
 pub struct InstanceSpec {
     /// `Instance.uuid`
     pub uuid: InstanceUuid,
+    /// Its network namespace is that of its sandbox; else it has one of its own, without any interface.
+    pub sandboxed: bool,
     /// `Instance.name` (`instance-0000002a`)
     pub name: String,
     /// `Instance.display_name`
@@ -31,6 +33,8 @@ pub struct InstanceSpec {
     pub extra_specs: BTreeMap<String, String>,
     /// `Instance.metadata`
     pub metadata: BTreeMap<String, String>,
+    /// `Instance.key_data`
+    pub ssh_key: Option<String>,
     /// `ImageMeta.properties`, also those that Nova does not know
     pub image_properties: BTreeMap<String, String>,
 }

@@ -8,6 +8,7 @@ use common::ids::InstanceUuid;
 use common::retry;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
+use super::sandbox::SANDBOX_LABEL;
 use super::spec::UUID_LABEL;
 
 /// News of the hypervisor.
@@ -110,6 +111,9 @@ impl Listener {
 
 /// What an event of dockerd means; None for what does not change a power state, and for containers of others.
 fn translate(event: &ContainerEvent) -> Option<LifecycleEvent> {
+    if event.attributes.contains_key(SANDBOX_LABEL) {
+        return None;
+    }
     let uuid = event.attributes.get(UUID_LABEL)?.parse().ok()?;
     let event = match event.action.as_str() {
         "start" => Event::Started,
@@ -145,5 +149,8 @@ mod tests {
         assert_eq!(news("oom"), Some(LifecycleEvent::Instance { uuid: parsed, event: Event::OutOfMemory }));
         assert_eq!(news("exec_start: sh"), None);
         assert_eq!(translate(&event("die", "not-a-uuid")), None);
+        let mut of_sandbox = event("die", uuid);
+        of_sandbox.attributes.insert(SANDBOX_LABEL.into(), "true".into());
+        assert_eq!(translate(&of_sandbox), None);
     }
 }

@@ -11,7 +11,9 @@ mod guest_files;
 mod host;
 mod instance_spec;
 mod lifecycle;
+mod login;
 mod power_state;
+mod sandbox;
 mod spec;
 
 pub use driver::Driver;
@@ -20,4 +22,5 @@ pub use host::{HostFacts, facts};
 pub use instance_spec::InstanceSpec;
 pub use lifecycle::{Event, LifecycleEvent};
 pub use power_state::PowerState;
+pub use sandbox::{Sandbox, Sandboxes, sandbox_name};
 pub use spec::container_name;

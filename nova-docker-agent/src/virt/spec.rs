@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use common::docker::{ContainerSpec, Limits, LogConfig, Restart};
 use common::ids::InstanceUuid;
 
-use super::{Error, InstanceSpec, command_line, cpu, guest_files};
+use super::{Error, InstanceSpec, command_line, cpu, guest_files, sandbox_name};
 use crate::config::Config;
 use crate::image::ImageHandle;
+use crate::network::guest;
 
 /// Label with the instance's uuid.
 pub(super) const UUID_LABEL: &str = "nova.instance_uuid";
@@ -17,9 +18,6 @@ pub(super) const HOST_LABEL: &str = "nova.host";
 
 /// dockerd refuses less memory than this.
 const LEAST_MEMORY_MB: u64 = 6;
-
-/// The kernel's limit is 64 bytes with the terminating zero.
-const LONGEST_HOSTNAME: usize = 63;
 
 /// Name of the container of an instance.
 pub fn container_name(uuid: InstanceUuid) -> String {
@@ -45,12 +43,17 @@ pub(super) fn container(
         name: container_name(instance.uuid),
         image: image.docker_id.clone(),
         labels: labels(instance, config),
-        hostname: hostname(&instance.hostname),
+        // With a sandbox the name is the sandbox's, and dockerd refuses one here.
+        hostname: Some(guest::usable(&instance.hostname))
+            .filter(|name| !name.is_empty() && !instance.sandboxed),
         command,
         init: property_is_true(instance, "docker_init"),
         limits: limits(instance, config)?,
-        network: "none".into(),
-        network_disabled: true,
+        network: match instance.sandboxed {
+            true => format!("container:{}", sandbox_name(instance.uuid)),
+            false => "none".into(),
+        },
+        network_disabled: !instance.sandboxed,
         binds: guest_files::binds(config, instance.uuid),
         storage_opt,
         // The agent decides what happens when an instance ends, not dockerd.
@@ -61,7 +64,7 @@ pub(super) fn container(
     })
 }
 
-fn labels(instance: &InstanceSpec, config: &Config) -> BTreeMap<String, String> {
+pub(super) fn labels(instance: &InstanceSpec, config: &Config) -> BTreeMap<String, String> {
     [
         (UUID_LABEL, instance.uuid.to_string()),
         (HOST_LABEL, config.host.clone()),
@@ -119,12 +122,6 @@ fn log(config: &Config) -> LogConfig {
     }
 }
 
-/// What the kernel takes of a name; `None` leaves the choice to Docker (the container's id).
-pub(super) fn hostname(name: &str) -> Option<String> {
-    let short: String = name.chars().take(LONGEST_HOSTNAME).collect();
-    Some(short.trim_end_matches(['-', '.']).to_owned()).filter(|name| !name.is_empty())
-}
-
 fn property_is_true(instance: &InstanceSpec, name: &str) -> bool {
     let value = instance.image_properties.get(name).map(|value| value.to_ascii_lowercase());
     value.is_some_and(|value| ["true", "yes", "1", "on"].contains(&value.as_str()))
@@ -164,6 +161,13 @@ mod tests {
                 .into();
         });
         insta::assert_debug_snapshot!(wishful.unwrap());
+    }
+
+    #[test]
+    fn an_instance_with_ports_lives_in_its_sandbox() {
+        let spec = spec(|instance| instance.sandboxed = true).unwrap();
+        assert_eq!(spec.network, "container:nova-2d206834-23ab-4b5d-a236-4608f438a9e2-net");
+        assert_eq!(spec.hostname, None);
     }
 
     #[test]

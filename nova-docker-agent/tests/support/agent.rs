@@ -1,25 +1,30 @@
 //! The whole agent between a scripted Nova, placement and dockerd.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::docker::Engine;
 use common::openstack::Session;
 use common::openstack::glance::Glance;
+use common::openstack::neutron::Neutron;
 use common::openstack::placement::Placement;
 use common::shutdown::Shutdown;
 use nova_docker_agent::agent::{Agent, Parts};
 use nova_docker_agent::http::Health;
 use nova_docker_agent::image::ImageStore;
+use nova_docker_agent::instance::nics::Nics;
 use nova_docker_agent::metrics::Metrics;
+use nova_docker_agent::network::Ports;
 use nova_docker_agent::resources::Provider;
 use nova_docker_agent::startup;
-use nova_docker_agent::virt::Driver;
+use nova_docker_agent::virt::{Driver, Sandboxes};
 use serde_json::{Map, Value, json};
 
 use super::cloud::{self, Keystone};
 use super::nova::{Database, Nova};
 use super::peer::{Answer, Peer, Received};
-use super::{Directory, dockerd};
+use super::wiring::Wiring;
+use super::{Directory, dockerd, neutron};
 
 /// One agent and all its peers.
 pub(crate) struct Cloud {
@@ -27,7 +32,10 @@ pub(crate) struct Cloud {
     pub(crate) host: String,
     pub(crate) nova: Nova,
     pub(crate) docker: dockerd::Shared,
+    /// Placement and Neutron, told apart by their paths.
     pub(crate) placement: Peer,
+    pub(crate) neutron: neutron::Shared,
+    pub(crate) wiring: Arc<Wiring>,
     pub(crate) engine: Peer,
     pub(crate) directory: Directory,
     pub(crate) life: Shutdown,
@@ -40,10 +48,18 @@ impl Cloud {
         let docker = dockerd::Shared::default();
         let keystone = Arc::new(Keystone::default());
         let state = Mutex::new(Provided { name: host.to_owned(), ..Provided::default() });
+        let neutron = neutron::Shared::default();
+        let ports = neutron.clone();
+        let rest = move |request: &Received| match request.path.starts_with("/v2.0/") {
+            true => neutron::answer(&ports, request),
+            false => placement(&mut state.lock().unwrap(), request),
+        };
         Self {
             host: host.to_owned(),
             nova: Nova::start(&life).await,
-            placement: cloud::start(keystone, move |request| placement(&mut state.lock().unwrap(), request)),
+            placement: cloud::start(keystone, rest),
+            neutron,
+            wiring: Arc::default(),
             engine: dockerd::start(docker.clone()),
             docker,
             directory: Directory::new(),
@@ -58,13 +74,19 @@ impl Cloud {
         let auth = format!("{}/identity", self.placement.url);
         let mut config = (*super::config(&self.directory, &self.host, &auth, &more)).clone();
         config.rpc_response_timeout = 1;
+        config.vif_plugging_timeout = 1;
         let config = Arc::new(config);
         let session = Session::new(config.auth.clone()).unwrap();
         let glance = Glance::new(&session, config.glance.clone());
         let engine = Engine::connect(&config.docker.docker_url).await.unwrap();
+        let driver = Driver::new(engine.clone(), config.clone());
+        let neutron = Neutron::new(&session, config.neutron.endpoint.clone());
+        let sandboxes = Sandboxes::new(engine.clone(), config.clone());
         let parts = Parts {
             transport: Arc::new(self.nova.broker.clone()),
-            driver: Driver::new(engine.clone(), config.clone()),
+            ports: Ports::new(neutron, &config.host, Duration::from_secs(600)),
+            nics: Nics::new((self.wiring.clone(), None), (sandboxes, driver.clone())),
+            driver,
             images: ImageStore::new(engine.clone(), glance.clone(), &config).unwrap(),
             provider: Provider::new(Placement::new(&session, config.placement.clone())),
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),

@@ -20,7 +20,7 @@ pub(crate) struct Keystone {
     pub(crate) refuse: AtomicU32,
 }
 
-/// Keystone at `/identity`, the scripted service at `/service` (both as placement and image).
+/// Keystone at `/identity`, the scripted service at `/service` (as placement, image and network).
 pub(crate) fn start(
     keystone: Arc<Keystone>,
     script: impl Fn(&Received) -> Answer + Send + Sync + 'static,
@@ -58,7 +58,7 @@ fn log_in(keystone: &Keystone, url: &str) -> Answer {
     let expires = jiff::Timestamp::from_second(lifetime).unwrap();
     let body = json!({ "token": {
         "issued_at": issued.to_string(), "expires_at": expires.to_string(),
-        "catalog": [entry("placement", url), entry("image", url)],
+        "catalog": [entry("placement", url), entry("image", url), entry("network", url)],
     } });
     Answer::Header(201, "X-Subject-Token", format!("token-{number}"), body)
 }

@@ -14,12 +14,21 @@ pub(crate) struct State {
     pub(crate) containers: BTreeMap<String, bool>,
     /// Labels by name.
     labels: BTreeMap<String, Value>,
+    /// `HostConfig.NetworkMode` by name.
+    networks: BTreeMap<String, Value>,
     /// `POST /containers/{name}/start` is answered with this.
     pub(crate) refuse_start: Option<(u16, &'static str)>,
     /// What every container has written.
     pub(crate) console: &'static str,
     /// Images are not there (404), so glance is asked.
     pub(crate) no_images: bool,
+}
+
+impl State {
+    /// The network mode of a container.
+    pub(crate) fn network_of(&self, name: &str) -> String {
+        self.networks[name].as_str().unwrap_or_default().to_owned()
+    }
 }
 
 pub(crate) type Shared = Arc<Mutex<State>>;
@@ -54,11 +63,12 @@ fn answer(state: &mut State, request: &Received) -> Answer {
                    "MemTotal": 8_589_934_592_u64, "DockerRootDir": "/", "ServerVersion": "20.10.24"}),
         ),
         (_, ["events"]) => Answer::Silence,
+        ("POST", ["images", "load"]) => Answer::Bytes(Vec::new()),
         ("GET", ["images", ..]) if state.no_images => not_found("image"),
         ("GET", ["images", ..]) => {
             Answer::Json(200, json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}}))
         }
-        ("GET", ["containers", "json"]) => list(state),
+        ("GET", ["containers", "json"]) => list(state, request.query.contains("nova.sandbox")),
         ("POST", ["containers", "create"]) => create(state, request),
         ("POST", ["containers", name, "start"]) => match state.refuse_start {
             Some((code, message)) => Answer::Json(code, json!({"message": message})),
@@ -74,7 +84,11 @@ fn answer(state: &mut State, request: &Received) -> Answer {
             None => not_found("container"),
         },
         ("GET", ["containers", name, "json"]) => match state.containers.get(*name) {
-            Some(running) => Answer::Json(200, json!({"Name": name, "State": {"Status": status(*running)}})),
+            Some(running) => {
+                // Nobody has so high a number.
+                let pid = if *running { 999_999_999 } else { 0 };
+                Answer::Json(200, json!({"Name": name, "State": {"Status": status(*running), "Pid": pid}}))
+            }
             None => not_found("container"),
         },
         _ => not_found(path),
@@ -102,6 +116,7 @@ fn create(state: &mut State, request: &Received) -> Answer {
     }
     state.containers.insert(name.to_owned(), false);
     state.labels.insert(name.to_owned(), request.body["Labels"].clone());
+    state.networks.insert(name.to_owned(), request.body["HostConfig"]["NetworkMode"].clone());
     Answer::Json(201, json!({"Id": name, "Warnings": []}))
 }
 
@@ -115,10 +130,12 @@ fn turn(state: &mut State, name: &str, on: bool) -> Answer {
     }
 }
 
-fn list(state: &State) -> Answer {
+/// All containers, or the sandboxes alone.
+fn list(state: &State, sandboxes: bool) -> Answer {
     let entry = |(name, running): (&String, &bool)| {
         json!({"Id": name, "Names": [format!("/{name}")], "Labels": state.labels.get(name),
                "State": status(*running), "Status": "Up 5 seconds"})
     };
-    Answer::Json(200, state.containers.iter().map(entry).collect())
+    let wanted = |(name, _): &(&String, &bool)| !sandboxes || name.ends_with("-net");
+    Answer::Json(200, state.containers.iter().filter(wanted).map(entry).collect())
 }

@@ -11,9 +11,12 @@ pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cloud;
 pub(crate) mod dockerd;
+pub(crate) mod netns;
+pub(crate) mod neutron;
 pub(crate) mod nova;
 pub(crate) mod peer;
 pub(crate) mod proxy;
+pub(crate) mod wiring;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

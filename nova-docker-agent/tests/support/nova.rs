@@ -30,6 +30,10 @@ pub(crate) struct Database {
     pub(crate) service: Option<Map<String, Value>>,
     /// The node's row.
     pub(crate) node: Option<Map<String, Value>>,
+    /// Info caches by instance: the JSON text.
+    pub(crate) caches: BTreeMap<String, String>,
+    /// Rows of ports, by port.
+    pub(crate) interfaces: BTreeMap<String, Map<String, Value>>,
     /// Every call and cast to the conductor.
     pub(crate) log: Vec<Sent>,
     /// Every fanout to the schedulers.
@@ -224,6 +228,39 @@ fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Value, RemoteEr
         }
         "InstanceList.get_by_filters" | "MigrationList.get_by_filters" => {
             Ok(list("InstanceList", [].into_iter()))
+        }
+        "InstanceInfoCache.get_by_instance_uuid" => {
+            let text = db.caches.get(&first()).cloned().unwrap_or_else(|| "[]".into());
+            let data = json!({"instance_uuid": first(), "network_info": text});
+            Ok(object("InstanceInfoCache", "1.5", data.as_object().cloned().unwrap()))
+        }
+        "InstanceInfoCache.save" => {
+            let data = sent(args);
+            db.caches.insert(text(&data["instance_uuid"]), text(&data["network_info"]));
+            Ok(json!([{"obj_what_changed": []}, null]))
+        }
+        "VirtualInterface.create" => {
+            let mut data = sent(args);
+            data.insert("id".into(), json!(db.interfaces.len() + 1));
+            db.interfaces.insert(text(&data["uuid"]), data);
+            Ok(json!([{"obj_what_changed": []}, null]))
+        }
+        "VirtualInterface.get_by_uuid" => Ok(db
+            .interfaces
+            .get(&first())
+            .map_or(Value::Null, |row| object("VirtualInterface", "1.3", row.clone()))),
+        "VirtualInterface.destroy" => {
+            let id = sent(args)["id"].clone();
+            db.interfaces.retain(|_, row| row["id"] != id);
+            Ok(json!([{"obj_what_changed": []}, null]))
+        }
+        "VirtualInterface.delete_by_instance_uuid" => {
+            db.interfaces.clear();
+            Ok(Value::Null)
+        }
+        "VirtualInterfaceList.get_by_instance_uuid" => {
+            let rows = db.interfaces.values().map(|row| object("VirtualInterface", "1.3", row.clone()));
+            Ok(list("VirtualInterfaceList", rows))
         }
         "Instance.save" => save_instance(db, args),
         "Instance.destroy" => {

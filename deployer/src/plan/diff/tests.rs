@@ -129,6 +129,20 @@ fn a_job_that_failed_or_was_interrupted_runs_again() {
     }
 }
 
+#[test]
+fn docker_is_told_all_that_a_service_of_a_hypervisor_needs() {
+    let platform = platform(serde_json::json!({
+        "hypervisor": { "image": "ovn", "user": 0, "command": ["hold"], "address": 13, "ports": [9774],
+            "sysctls": { "net.ipv4.ip_forward": "1" } },
+        "switch": { "image": "ovn", "user": 0, "command": ["switch"], "network": "service:hypervisor",
+            "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "groups": [42424], "pid": "host",
+            "health": { "tcp": { "port": 80 } } },
+    }));
+    let desired = all(&platform);
+    let specs = ["hypervisor", "switch"].map(|name| &desired[name].container.spec);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&specs).unwrap());
+}
+
 /// `api` lives in the network of `db`.
 fn joined() -> (Platform, BTreeMap<String, DesiredService>, Observed) {
     let platform = platform(serde_json::json!({

@@ -1,0 +1,276 @@
+//! `bench network`: TCP between instances, on one network and through a router, against two containers on Docker's own
+//! bridge in the same run; and what one port adds to a boot, beside the time that Neutron takes for such a port.
+
+use std::time::{Duration, Instant};
+
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use serde_json::json;
+
+use super::Error;
+use super::peers::{self, Way};
+use super::stats::{Samples, ratio};
+use super::table::{Goal, Row, Table};
+use crate::cloud::networks::{NETWORK, PORT, SECURITY_GROUP, SUBNET};
+use crate::cloud::{Access, Cloud, NewServer};
+use crate::engine::Docker;
+use crate::printer::Printer;
+
+/// How often the API is asked.
+const POLL: Duration = Duration::from_millis(50);
+/// Longest wait for a server.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Servers, networks and groups of a benchmark are called so.
+const NAME: &str = "bench-network";
+/// The containers on Docker's bridge.
+const BESIDE: [&str; 2] = ["octopenstack-bench-bridge-1", "octopenstack-bench-bridge-2"];
+/// The subnet behind the router.
+const SUBNET_BEHIND: &str = "192.168.78.0/24";
+/// What a port may add to a boot, beside Neutron's own time for it.
+const GOAL: f64 = 250.0;
+
+/// What a benchmark is about.
+pub(crate) struct Subjects {
+    /// Id of the image in Glance.
+    pub(crate) image: String,
+    /// Id of the flavor.
+    pub(crate) flavor: String,
+    /// The same image in Docker.
+    pub(crate) docker_image: String,
+    /// The compute host.
+    pub(crate) host: String,
+    /// Id of a network that the router knows.
+    pub(crate) network: String,
+    /// Id of the router.
+    pub(crate) router: String,
+    /// Name of a key pair.
+    pub(crate) key: &'static str,
+}
+
+/// What was made for the benchmark.
+struct Made {
+    /// The network behind the router, and its subnet.
+    behind: String,
+    subnet: String,
+    group: String,
+}
+
+/// Everything a benchmark works with.
+struct Bench<'a> {
+    cloud: &'a Cloud,
+    docker: &'a Docker,
+    printer: &'a Printer,
+    subjects: &'a Subjects,
+}
+
+/// Times of boots, and of Neutron.
+#[derive(Default)]
+struct Boots {
+    with: Samples,
+    without: Samples,
+    neutron: Samples,
+}
+
+/// Runs everything, takes away what it made, and returns the table.
+///
+/// # Errors
+/// When a server fails, a service does not answer, or the namespaces of the containers cannot be entered.
+pub(crate) async fn run(
+    cloud: &Cloud,
+    docker: &Docker,
+    printer: &Printer,
+    subjects: &Subjects,
+    boots: u32,
+) -> Result<Table, Error> {
+    let bench = Bench { cloud, docker, printer, subjects };
+    bench.sweep().await?;
+    let made = bench.make().await?;
+    let table = bench.all(&made, boots).await;
+    bench.sweep().await?;
+    cloud.remove_router_interface(&subjects.router, &made.subnet).await?;
+    cloud.delete_network_resource(NETWORK, &made.behind).await?;
+    cloud.delete_network_resource(SECURITY_GROUP, &made.group).await?;
+    table
+}
+
+impl Bench<'_> {
+    async fn make(&self) -> Result<Made, Error> {
+        let behind = self.cloud.ensure_network_resource(NETWORK, json!({ "name": NAME })).await?;
+        let subnet = json!({ "name": NAME, "network_id": behind, "ip_version": 4, "cidr": SUBNET_BEHIND });
+        let subnet = self.cloud.ensure_network_resource(SUBNET, subnet).await?;
+        self.cloud.ensure_router_interface(&self.subjects.router, &subnet).await?;
+        let group = self.cloud.ensure_network_resource(SECURITY_GROUP, json!({ "name": NAME })).await?;
+        self.cloud.ensure_ingress(&group, "tcp", Some(peers::PORT)).await?;
+        Ok(Made { behind, subnet, group })
+    }
+
+    async fn all(&self, made: &Made, boots: u32) -> Result<Table, Error> {
+        let mut table = Table::default();
+        self.ways(made, &mut table).await?;
+        table.push(self.boots(made, boots).await?.row());
+        Ok(table)
+    }
+
+    /// Servers and containers that this run has made, or one before that was cut off.
+    async fn sweep(&self) -> Result<(), Error> {
+        for server in self.cloud.servers(NAME, None).await? {
+            self.cloud.delete(&server.id, POLL, LIMIT).await?;
+        }
+        for name in BESIDE {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            match self.docker.api().remove_container(name, Some(options)).await {
+                Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn ways(&self, made: &Made, table: &mut Table) -> Result<(), Error> {
+        self.printer.step("two containers on Docker's bridge, and three instances");
+        let (from, _) = self.beside(BESIDE[0]).await?;
+        let (to, address) = self.beside(BESIDE[1]).await?;
+        let mut servers = Vec::new();
+        for network in [&self.subjects.network, &self.subjects.network, &made.behind] {
+            servers.push(self.boot(Some(network)).await?);
+        }
+        self.printer.step("TCP for some seconds each");
+        let bridge = self.way((BESIDE[0], from), to, &address).await?;
+        let first = format!("nova-{}", servers[0]);
+        let from = self.pid(&first).await?;
+        for (label, server) in [("one network", &servers[1]), ("routed", &servers[2])] {
+            let to = self.pid(&format!("nova-{server}")).await?;
+            let address = self.cloud.fixed_address(server).await?;
+            let address = address.ok_or_else(|| Error::NoAddress(server.clone()))?;
+            rows(table, label, self.way((&first, from), to, &address).await?, bridge);
+        }
+        for server in servers {
+            self.cloud.delete(&server, POLL, LIMIT).await?;
+        }
+        Ok(())
+    }
+
+    /// Boots with a port and without in turn, and Neutron alone between them.
+    async fn boots(&self, made: &Made, count: u32) -> Result<Boots, Error> {
+        self.printer.step(&format!("{count} boots with a port and {count} without, one at a time"));
+        let mut boots = Boots::default();
+        for _ in 0..count {
+            for (network, samples) in
+                [(Some(&self.subjects.network), &mut boots.with), (None, &mut boots.without)]
+            {
+                let start = Instant::now();
+                let server = self.boot(network).await?;
+                samples.push(start.elapsed());
+                self.cloud.delete(&server, POLL, LIMIT).await?;
+            }
+            let (network, host) = (&self.subjects.network, &self.subjects.host);
+            let start = Instant::now();
+            let port = self.cloud.bound_port(network, &made.group, host).await?;
+            boots.neutron.push(start.elapsed());
+            self.cloud.delete_network_resource(PORT, &port).await?;
+        }
+        Ok(boots)
+    }
+
+    /// A server that is ACTIVE; its uuid.
+    async fn boot(&self, network: Option<&String>) -> Result<String, Error> {
+        let access = network.map(|network| Access { network, security_group: NAME, key: self.subjects.key });
+        let (image, flavor) = (&self.subjects.image, &self.subjects.flavor);
+        let host = Some(self.subjects.host.as_str());
+        let asked = self.cloud.boot(&NewServer { name: NAME, image, flavor, host, count: 1, access }).await?;
+        self.cloud.wait_active(&asked.id, POLL, LIMIT).await?;
+        Ok(asked.id)
+    }
+
+    /// Starts a container on Docker's own bridge; the process it runs, and its address.
+    async fn beside(&self, name: &str) -> Result<(i64, String), Error> {
+        let body = ContainerCreateBody {
+            image: Some(self.subjects.docker_image.clone()),
+            host_config: Some(HostConfig {
+                network_mode: Some("bridge".to_owned()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        self.docker.api().create_container(Some(options), body).await?;
+        self.docker.api().start_container(name, None).await?;
+        let found = self.docker.api().inspect_container(name, None).await?;
+        let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let address = networks.into_values().find_map(|network| network.ip_address);
+        Ok((self.pid(name).await?, address.ok_or_else(|| Error::NoAddress(name.to_owned()))?))
+    }
+
+    async fn pid(&self, name: &str) -> Result<i64, Error> {
+        let found = self.docker.api().inspect_container(name, None).await?;
+        let pid = found.state.and_then(|state| state.pid).filter(|pid| *pid > 0);
+        pid.ok_or_else(|| Error::NotRunning(name.to_owned()))
+    }
+
+    async fn way(&self, (name, from): (&str, i64), to: i64, address: &str) -> Result<Way, Error> {
+        let (from_name, to_name) = (name.to_owned(), address.to_owned());
+        let failed = |source| Error::Peers { from: from_name, to: to_name, source };
+        let address = address.to_owned();
+        let measured = tokio::task::spawn_blocking(move || peers::measure(from, to, &address)).await;
+        measured.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(failed)
+    }
+}
+
+impl Boots {
+    fn row(&self) -> Row {
+        let [with, without, neutron] =
+            [&self.with, &self.without, &self.neutron].map(|samples| samples.median().as_secs_f64() * 1000.0);
+        Row {
+            figure: "POST to ACTIVE: with a port, without + Neutron's time; ms more".to_owned(),
+            ours: format!("{with:.0} ms"),
+            theirs: format!("{without:.0} + {neutron:.0} ms"),
+            value: with - without - neutron,
+            goal: Goal::AtMost(GOAL),
+        }
+    }
+}
+
+fn rows(table: &mut Table, label: &str, ours: Way, theirs: Way) {
+    let speed = |way: Way| format!("{:.0} Mbit/s", way.bits / 1e6);
+    let time = |way: Way| format!("{:.3} ms", way.round_trip.as_secs_f64() * 1000.0);
+    table.push(Row {
+        figure: format!("TCP, {label}, against Docker's bridge"),
+        ours: speed(ours),
+        theirs: speed(theirs),
+        value: ratio(ours.bits, theirs.bits),
+        goal: Goal::Unset,
+    });
+    table.push(Row {
+        figure: format!("round trip, {label}, against Docker's bridge"),
+        ours: time(ours),
+        theirs: time(theirs),
+        value: ratio(ours.round_trip.as_secs_f64(), theirs.round_trip.as_secs_f64()),
+        goal: Goal::Unset,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_costs_what_is_left_without_neutrons_own_time() {
+        let mut boots = Boots::default();
+        boots.with.push(Duration::from_millis(1500));
+        boots.without.push(Duration::from_millis(600));
+        boots.neutron.push(Duration::from_millis(700));
+        let row = boots.row();
+        assert!((row.value - 200.0).abs() < 0.001, "{}", row.value);
+        assert_eq!((row.ours.as_str(), row.theirs.as_str()), ("1500 ms", "600 + 700 ms"));
+    }
+
+    #[test]
+    fn a_way_is_told_as_a_ratio() {
+        let mut table = Table::default();
+        let way = |bits, micros| Way { bits, round_trip: Duration::from_micros(micros) };
+        rows(&mut table, "routed", way(5e8, 400), way(1e10, 100));
+        let text = table.to_string();
+        assert!(text.contains("500 Mbit/s  10000 Mbit/s  0.05"), "{text}");
+        assert!(text.contains("0.400 ms    0.100 ms      4.00"), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Compares what Nova knows of all ports of this host with Neutron. Nova does one instance each time; here all are done
+//! by a number of requests that does not grow with them, and only what differs costs more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::error_chain::Chain;
+use common::ids::InstanceUuid;
+use common::messaging::RequestContext;
+use common::objects::Instance;
+use common::objects::fields::{TaskState, VmState};
+use common::openstack::neutron::Port;
+
+use super::Task;
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::error::Error;
+use crate::instance::network::{cached, owner};
+use crate::network::model::{self, NetworkInfo};
+
+pub(super) struct HealInstanceInfoCache;
+
+impl Task for HealInstanceInfoCache {
+    const NAME: &'static str = "heal_instance_info_cache";
+
+    /// Unlike for other tasks of Nova's, 0 means never.
+    fn period(config: &Config) -> Option<Duration> {
+        let seconds = u64::try_from(config.heal_instance_info_cache_interval).ok();
+        seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+    }
+
+    async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
+        heal(agent).await
+    }
+}
+
+async fn heal(agent: &Agent) -> Result<(), Error> {
+    let context = RequestContext::admin();
+    let instances = agent.conductor.instances_of_host(&context, &["info_cache", "system_metadata"]).await?;
+    let settled = instances.into_iter().filter(|instance| {
+        instance.state() != VmState::Building && instance.task() != Some(TaskState::Deleting)
+    });
+    let settled: BTreeMap<InstanceUuid, Instance> =
+        settled.filter_map(|instance| Some((instance.instance_uuid()?, instance))).collect();
+    let uuids: Vec<InstanceUuid> = settled.keys().copied().collect();
+    let mut ports = agent.ports.of_instances(&uuids).await?;
+    for (uuid, instance) in &settled {
+        if instance.task().is_none() {
+            let mut of_it: Vec<Port> =
+                ports.extract_if(.., |port| port.device_id == uuid.to_string()).collect();
+            if let Err(error) = agent.ports.bind_here(&owner(&context, instance, *uuid), &mut of_it).await {
+                tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "its ports could not be bound here");
+            }
+            ports.extend(of_it);
+        }
+    }
+    let preserved: BTreeSet<String> = settled
+        .values()
+        .flat_map(known)
+        .filter(|vif| vif.preserve_on_delete)
+        .map(|vif| vif.id.to_string())
+        .collect();
+    let described = agent.ports.describe(&ports.iter().collect::<Vec<_>>(), &preserved).await?;
+    let mut by_instance: BTreeMap<&str, NetworkInfo> = BTreeMap::new();
+    for (port, vif) in ports.iter().zip(described) {
+        by_instance.entry(&port.device_id).or_default().push(vif);
+    }
+    for (uuid, instance) in &settled {
+        let now = by_instance.remove(uuid.to_string().as_str()).unwrap_or_default();
+        if !same(&known(instance), &now)
+            && let Err(error) = correct(agent, &context, (*uuid, now)).await
+        {
+            tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "its info cache could not be put right");
+        }
+    }
+    Ok(())
+}
+
+fn known(instance: &Instance) -> NetworkInfo {
+    model::read(instance.info_cache().as_ref().and_then(|cache| cache.network_info()))
+}
+
+/// The same ports in any order.
+fn same(one: &NetworkInfo, other: &NetworkInfo) -> bool {
+    one.len() == other.len() && one.iter().all(|vif| other.contains(vif))
+}
+
+/// Saves what Neutron knows, in the order of the rows in Nova's database.
+async fn correct(
+    agent: &Agent,
+    context: &RequestContext,
+    (uuid, now): (InstanceUuid, NetworkInfo),
+) -> Result<(), Error> {
+    let _alone = agent.caches.act(uuid).await;
+    // Somebody was faster.
+    if same(&cached(agent, context, uuid).await?, &now) {
+        return Ok(());
+    }
+    let rows = agent.conductor.virtual_interfaces(context, uuid).await?;
+    let ordered = in_order(now, &rows.iter().filter_map(|row| row.uuid()).collect::<Vec<_>>());
+    tracing::info!(instance_uuid = %uuid, ports = ordered.len(), "the info cache was wrong; put right");
+    Ok(agent.conductor.save_info_cache(context, uuid, &model::write(&ordered)).await?)
+}
+
+/// Ports in the order of their rows; those without a row are new, and last.
+fn in_order(mut ports: NetworkInfo, rows: &[&str]) -> NetworkInfo {
+    ports.sort_by_key(|vif| {
+        let id = vif.id.to_string();
+        rows.iter().position(|row| *row == id).unwrap_or(rows.len())
+    });
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ports(ids: &[u8]) -> NetworkInfo {
+        let vif =
+            |id: &u8| json!({"id": format!("00000000-0000-4000-8000-0000000000{id:02x}"), "network": {}});
+        serde_json::from_value(ids.iter().map(vif).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_rows_and_new_ports_are_last() {
+        let rows = ["00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000001"];
+        assert_eq!(in_order(ports(&[1, 2, 3]), &rows), ports(&[3, 1, 2]));
+    }
+
+    #[test]
+    fn order_alone_is_no_difference() {
+        assert!(same(&ports(&[1, 2]), &ports(&[2, 1])));
+        assert!(!same(&ports(&[1, 2]), &ports(&[1])));
+    }
+}

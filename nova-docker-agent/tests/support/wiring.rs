@@ -1,0 +1,60 @@
+//! A host that plugs nothing and remembers what it was told.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use common::ids::{InstanceUuid, PortId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use nova_docker_agent::instance::nics::Plug;
+use nova_docker_agent::network::plan::NicPlan;
+use nova_docker_agent::network::wiring::{Error, Plugged};
+
+/// What the test sees.
+#[derive(Debug, Default)]
+pub(crate) struct Wiring {
+    /// What is plugged, and whose it is.
+    pub(crate) plugged: Mutex<BTreeMap<PortId, InstanceUuid>>,
+    /// Ports in the order in which they were plugged.
+    pub(crate) history: Mutex<Vec<PortId>>,
+    /// The next plug fails.
+    pub(crate) refuse: Mutex<bool>,
+}
+
+impl Wiring {
+    /// Ports that are plugged now.
+    pub(crate) fn ports(&self) -> Vec<String> {
+        self.plugged.lock().unwrap().keys().map(PortId::to_string).collect()
+    }
+}
+
+impl Plug for Wiring {
+    fn plug<'a>(&'a self, _pid: u32, plan: &'a NicPlan) -> BoxFuture<'a, Result<(), Error>> {
+        if std::mem::take(&mut *self.refuse.lock().unwrap()) {
+            return std::future::ready(Err(Error::Address("refused".into()))).boxed();
+        }
+        self.plugged.lock().unwrap().insert(plan.port, plan.instance);
+        self.history.lock().unwrap().push(plan.port);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn unplug(&self, port: PortId) -> BoxFuture<'_, Result<(), Error>> {
+        self.plugged.lock().unwrap().remove(&port);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn ready(&self, _port: PortId) -> BoxFuture<'_, Result<(), Error>> {
+        std::future::pending().boxed()
+    }
+
+    fn ports(&self) -> BoxFuture<'_, Result<Vec<Plugged>, Error>> {
+        let plugged = self
+            .plugged
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(port, instance)| Plugged { port: *port, instance: *instance, intact: true })
+            .collect();
+        std::future::ready(Ok(plugged)).boxed()
+    }
+}
