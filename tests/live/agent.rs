@@ -5,29 +5,31 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::{
+    agent::platform_option,
     cloud::{Cloud, DEADLINE, list, octopenstack_ok, text},
     host::{Host, is_running, started_at},
+    platform::container,
 };
 
 use crate::{alone, shared, small};
 
-const AGENT: &str = "octo-test-nova-docker-agent";
+const AGENT: &str = "nova-docker-agent";
 
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn the_agent_is_a_compute_service_and_a_hypervisor() -> Result<()> {
     let _platform = shared().await;
-    let cloud = Cloud::admin().await?;
-    let services = cloud.get("compute", "/os-services?binary=nova-compute&host=octo-test").await?;
+    let (cloud, compute) = (Cloud::admin().await?, platform_option("host").await?);
+    let services = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={compute}")).await?;
     ensure!(services["services"][0]["state"] == "up", "{services}");
     let hypervisors = cloud.get("compute", "/os-hypervisors/detail").await?;
     let own = list(&hypervisors["hypervisors"])
         .into_iter()
-        .find(|each| each["hypervisor_hostname"] == "octo-test")
+        .find(|each| each["hypervisor_hostname"] == compute.as_str())
         .context("not listed")?;
     ensure!(own["hypervisor_type"] == "docker", "{own}");
 
-    let providers = cloud.get("placement", "/resource_providers?name=octo-test").await?;
+    let providers = cloud.get("placement", &format!("/resource_providers?name={compute}")).await?;
     let provider = text(&providers["resource_providers"][0]["uuid"]).to_owned();
     ensure!(text(&own["id"]) == provider, "provider and compute node differ");
     let inventories = cloud.get("placement", &format!("/resource_providers/{provider}/inventories")).await?;
@@ -64,7 +66,7 @@ async fn a_restart_of_the_agent_touches_no_container() -> Result<()> {
     let id = text(&server["id"]);
     let before = started_at(&host.running_instance(id).await?);
 
-    host.restart(AGENT).await?;
+    host.restart(&container(AGENT)?).await?;
     // What is asked of it while it starts waits in its queue.
     cloud.action(id, json!({"os-stop": null})).await?;
     let stopped = cloud.wait_for(id, "SHUTOFF").await?;
@@ -72,12 +74,12 @@ async fn a_restart_of_the_agent_touches_no_container() -> Result<()> {
     cloud.action(id, json!({"os-start": null})).await?;
     cloud.wait_for(id, "ACTIVE").await?;
 
-    host.restart(AGENT).await?;
+    host.restart(&container(AGENT)?).await?;
     wait_until_healthy(&host).await?;
     let after = host.running_instance(id).await?;
     ensure!(is_running(&after) && before != started_at(&after), "the start was lost");
     let kept = started_at(&after);
-    host.restart(AGENT).await?;
+    host.restart(&container(AGENT)?).await?;
     wait_until_healthy(&host).await?;
     ensure!(
         kept == started_at(&host.running_instance(id).await?),
@@ -90,7 +92,7 @@ async fn a_restart_of_the_agent_touches_no_container() -> Result<()> {
 /// the API has.
 async fn wait_until_healthy(host: &Host) -> Result<()> {
     let start = Instant::now();
-    while !is_running(&host.inspect(AGENT).await?) {
+    while !is_running(&host.inspect(&container(AGENT)?).await?) {
         ensure!(start.elapsed() < DEADLINE, "{AGENT} does not run");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -116,8 +118,8 @@ async fn a_guest_that_ends_by_itself_is_shown_as_stopped() -> Result<()> {
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn a_disabled_service_gets_no_servers_until_it_is_enabled() -> Result<()> {
     let _platform = alone().await;
-    let cloud = Cloud::admin().await?;
-    let services = cloud.get("compute", "/os-services?binary=nova-compute&host=octo-test").await?;
+    let (cloud, compute) = (Cloud::admin().await?, platform_option("host").await?);
+    let services = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={compute}")).await?;
     let path = format!("/os-services/{}", text(&services["services"][0]["id"]));
     cloud.put_body("compute", &path, json!({"status": "disabled", "disabled_reason": "a test"})).await?;
     let id = cloud.boot(&small("nowhere")).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
-    agent::{PlainAgent, platform_option, project},
+    agent::{PlainAgent, broker_url},
     archive::docker_archive,
     cloud::{Boot, Cloud, DEADLINE, text},
     host::{Host, is_running},
@@ -133,8 +133,8 @@ async fn a_broker_that_is_down_then_refuses_then_lets_in() -> Result<()> {
     const WRONG: &str = "not-the-password-0815";
     let _platform = alone().await;
     let (cloud, host) = (Cloud::admin().await?, Host::new()?);
-    let rabbit = format!("{}-rabbitmq", project()?);
-    let url = platform_option("transport_url").await?;
+    let rabbit = tests::platform::container("rabbitmq")?;
+    let url = broker_url().await?;
     let address = url.rsplit_once('@').context("no address")?.1.trim_end_matches('/').to_owned();
     let _ = host.exec(&rabbit, &["rabbitmqctl", "delete_user", USER]).await;
     host.exec(&rabbit, &["rabbitmqctl", "add_user", USER, "the-password-4711"]).await?;

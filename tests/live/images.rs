@@ -1,10 +1,12 @@
 //! Images belong to their owners: same tags from two tenants do not meet, and the host's own images are safe.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{
     archive::docker_archive,
-    cloud::{Boot, Cloud, text},
+    cloud::{Boot, Cloud, DEADLINE, text},
     host::Host,
 };
 
@@ -23,7 +25,9 @@ async fn two_images_of_one_tag_are_two_images() -> Result<()> {
 
     // Its program is no program: the guest ends at once. What matters is that its image is in Docker.
     let ended = cloud.boot(&Boot { image: "impostor", ..small("impostor") }).await?;
+    let start = Instant::now();
     while cloud.server(&ended).await?.is_some_and(|server| server["status"] == "BUILD") {
+        ensure!(start.elapsed() < DEADLINE, "it still builds");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     let twin = cloud.boot_active(&Boot { image: "twin", ..small("twin") }).await?;

@@ -7,6 +7,13 @@ mod agent;
 mod beside;
 mod failures;
 mod images;
+mod networks;
+mod networks_families;
+mod networks_many;
+mod networks_refused;
+mod networks_servers;
+mod networks_tenants;
+mod networks_traffic;
 mod platform;
 #[path = "../../nova-docker-agent/tests/support/proxy.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "a helper of the agent's own tests, which use more of it")]
@@ -14,6 +21,7 @@ mod proxy;
 mod refusals;
 mod servers;
 mod small_platform;
+mod traces;
 
 use std::sync::LazyLock;
 

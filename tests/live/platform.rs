@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tests::cloud::{octopenstack, octopenstack_ok, text};
+use tests::cloud::{Cloud, octopenstack, octopenstack_ok, text};
+use tests::platform::project;
 
 use crate::{alone, shared};
 
@@ -19,7 +20,10 @@ async fn status_shows_every_service_ready_with_version_and_url() -> Result<()> {
         ensure!(!text(&service["version"]).is_empty(), "{service}");
     }
     let keystone = services.iter().find(|each| each["name"] == "keystone").context("no keystone")?;
-    ensure!(text(&keystone["url"]).starts_with("http://127.0.0.2:5000"), "{keystone}");
+    // It is where the user's credentials send the user.
+    let public = Cloud::admin().await?.catalogue_url("identity")?;
+    let url = text(&keystone["url"]).trim_end_matches('/').trim_end_matches("/v3");
+    ensure!(url.ends_with(":5000") && public.starts_with(url), "{keystone}");
     Ok(())
 }
 
@@ -43,7 +47,7 @@ async fn a_second_up_finds_nothing_to_do_in_three_seconds() -> Result<()> {
 async fn every_service_logs_to_its_file() -> Result<()> {
     let _platform = shared().await;
     for service in ["keystone", "nova-conductor", "rabbitmq", "nova-docker-agent"] {
-        let path = format!("/var/log/octopenstack/octo-test/{service}.log");
+        let path = format!("/var/log/octopenstack/{}/{service}.log", project()?);
         let size = std::fs::metadata(&path).with_context(|| path.clone())?.len();
         ensure!(size > 0, "{path} is empty");
     }
@@ -54,7 +58,7 @@ async fn every_service_logs_to_its_file() -> Result<()> {
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn no_secret_is_in_logs_or_in_what_docker_shows() -> Result<()> {
     let _platform = shared().await;
-    let secrets = std::fs::read_to_string("/var/lib/octopenstack/octo-test/secrets.yaml")?;
+    let secrets = std::fs::read_to_string(format!("/var/lib/octopenstack/{}/secrets.yaml", project()?))?;
     let values: Vec<&str> = secrets
         .lines()
         .filter_map(|line| line.split_once(": "))
@@ -63,10 +67,10 @@ async fn no_secret_is_in_logs_or_in_what_docker_shows() -> Result<()> {
     ensure!(values.len() > 5, "{} secrets", values.len());
     let host = tests::host::Host::new()?;
     let mut shown = String::new();
-    for id in host.containers("io.octopenstack.project=octo-test").await? {
+    for id in host.containers(&format!("io.octopenstack.project={}", project()?)).await? {
         shown += &serde_json::to_string(&host.inspect(&id).await?)?;
     }
-    for entry in std::fs::read_dir("/var/log/octopenstack/octo-test")? {
+    for entry in std::fs::read_dir(format!("/var/log/octopenstack/{}", project()?))? {
         let path = entry?.path();
         if path.is_file() {
             shown += &String::from_utf8_lossy(&std::fs::read(path)?);

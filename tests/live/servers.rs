@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use tests::{
+    agent::platform_option,
     cloud::{Cloud, text},
     host::{Host, is_running, started_at},
 };
@@ -18,7 +19,7 @@ async fn a_boot_is_scheduled_and_runs_as_a_container_with_the_flavors_limits() -
     let server = cloud.boot_active(&small("boot")).await?;
     let id = text(&server["id"]);
 
-    assert_eq!(server["OS-EXT-SRV-ATTR:host"], "octo-test");
+    assert_eq!(server["OS-EXT-SRV-ATTR:host"], platform_option("host").await?.as_str());
     assert_eq!(server["OS-EXT-STS:power_state"], 1);
     assert!(server["OS-SRV-USG:launched_at"].is_string(), "{server}");
 
@@ -59,7 +60,7 @@ async fn instance_actions_show_each_event_with_its_result() -> Result<()> {
         let found =
             events.iter().find(|each| each["event"] == event).with_context(|| format!("no {event}"))?;
         assert_eq!(found["result"], "Success", "{found}");
-        assert_eq!(found["host"], "octo-test");
+        assert_eq!(found["host"], platform_option("host").await?.as_str());
     }
     cloud.delete(id).await
 }

@@ -16,8 +16,9 @@ use nix::{
 use reqwest::Method;
 
 use crate::{
-    cloud::{Cloud, DEADLINE, list, octopenstack_ok, text},
+    cloud::{Cloud, DEADLINE, list, text},
     host::Host,
+    platform,
 };
 
 /// An agent that was started by a test. It ends with it, but what it registered stays unless [`PlainAgent::leave`] is
@@ -42,13 +43,15 @@ impl PlainAgent {
         DirBuilder::new().mode(0o700).create(&directory).with_context(|| directory.display().to_string())?;
         let own = directory.join("own.conf");
         let state = directory.join("state");
+        let (platform, broker) = (platform_options().await?, broker_url().await?);
         let text = format!(
-            "[DEFAULT]\nhost = {host}\nstate_path = {}\n[docker]\nmanagement_port = 0\n{more}\n",
+            "[DEFAULT]\nhost = {host}\nstate_path = {}\ntransport_url = {broker}\n\
+             [ovs]\novsdb_connection = none\n[docker]\nmanagement_port = 0\n{more}\n",
             state.display()
         );
         std::fs::create_dir(&state)?;
         std::fs::write(&own, text)?;
-        let options = vec![platform_options().await?, own];
+        let options = vec![platform, own];
         let agent = Self { host: host.to_owned(), directory, options, child: None, mounted: false };
         if let Some(service) = agent.service(cloud).await? {
             unregister(cloud, &service).await?;
@@ -197,23 +200,14 @@ async fn unregister(cloud: &Cloud, service: &serde_json::Value) -> Result<()> {
 
 /// The file with the options of the platform's own agent, on this machine.
 async fn platform_options() -> Result<PathBuf> {
-    let found = Host::new()?.inspect(&format!("{}-nova-docker-agent", project()?)).await?;
+    let found = Host::new()?.inspect(&platform::container("nova-docker-agent")?).await?;
     let mut mounts = found.mounts.into_iter().flatten();
     let wanted = "/etc/nova/nova-docker-agent.conf";
     let mount = mounts.find(|mount| mount.destination.as_deref() == Some(wanted));
     Ok(mount.and_then(|mount| mount.source).with_context(|| format!("{wanted} is not mounted"))?.into())
 }
 
-/// The name of the platform under test.
-///
-/// # Errors
-/// When it does not run.
-pub fn project() -> Result<String> {
-    let status: serde_json::Value = serde_json::from_str(&octopenstack_ok(&["status", "--json"])?)?;
-    Ok(text(&status["project"]).to_owned())
-}
-
-/// The value of an option of the platform's agent, as `transport_url`.
+/// The value of an option of the platform's agent, as `host`.
 ///
 /// # Errors
 /// When it is not set.
@@ -222,4 +216,17 @@ pub async fn platform_option(name: &str) -> Result<String> {
     let mut options = text.lines().filter_map(|line| line.split_once('='));
     let value = options.find(|(option, _)| option.trim() == name).map(|(_, value)| value.trim().to_owned());
     value.with_context(|| format!("{name} is not among the options of the platform's agent"))
+}
+
+/// Its `transport_url` with the broker's address instead of a name that only Docker's own network knows.
+///
+/// # Errors
+/// When it is not set, or the broker does not run.
+pub async fn broker_url() -> Result<String> {
+    let url = platform_option("transport_url").await?;
+    let (login, _) = url.rsplit_once('@').context("transport_url has no login")?;
+    let found = Host::new()?.inspect(&crate::platform::container("rabbitmq")?).await?;
+    let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let address = networks.into_values().find_map(|network| network.ip_address).context("no address")?;
+    Ok(format!("{login}@{address}:5672/"))
 }

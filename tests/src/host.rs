@@ -36,15 +36,18 @@ impl Host {
         Ok(found.into_iter().filter_map(|container| container.id).collect())
     }
 
-    /// The container of a Nova instance; `None` when there is none.
+    /// The container of a Nova instance, which is not its sandbox; `None` when there is none.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn instance(&self, uuid: &str) -> Result<Option<ContainerInspectResponse>> {
-        match self.containers(&format!("nova.instance_uuid={uuid}")).await?.first() {
-            Some(id) => Ok(Some(self.docker.inspect_container(id, None).await?)),
-            None => Ok(None),
+        for id in self.containers(&format!("nova.instance_uuid={uuid}")).await? {
+            let found = self.docker.inspect_container(&id, None).await?;
+            if found.name.as_deref() == Some(&format!("/nova-{uuid}")) {
+                return Ok(Some(found));
+            }
         }
+        Ok(None)
     }
 
     /// The container of a Nova instance that must exist.
@@ -73,11 +76,37 @@ impl Host {
         Ok(self.docker.restart_container(name, None::<RestartContainerOptions>).await?)
     }
 
+    /// Freezes a container.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn pause(&self, name: &str) -> Result<()> {
+        Ok(self.docker.pause_container(name).await?)
+    }
+
+    /// See [`Host::pause`].
+    ///
+    /// # Errors
+    /// When it is not frozen.
+    pub async fn unpause(&self, name: &str) -> Result<()> {
+        Ok(self.docker.unpause_container(name).await?)
+    }
+
     /// Runs a command in a container and returns what it said.
     ///
     /// # Errors
     /// When it ends with another code than 0; the message holds what it said, not the command.
     pub async fn exec(&self, name: &str, command: &[&str]) -> Result<String> {
+        let (code, said) = self.try_exec(name, command).await?;
+        ensure!(code == Some(0), "a command in {name} ended with {code:?}: {said}");
+        Ok(said)
+    }
+
+    /// Runs a command in a container and returns its code and what it said.
+    ///
+    /// # Errors
+    /// When the engine cannot run it.
+    pub async fn try_exec(&self, name: &str, command: &[&str]) -> Result<(Option<i64>, String)> {
         let options = CreateExecOptions {
             cmd: Some(command.iter().map(|&word| word.to_owned()).collect()),
             attach_stdout: Some(true),
@@ -91,9 +120,7 @@ impl Host {
                 said += &piece?.to_string();
             }
         }
-        let code = self.docker.inspect_exec(&exec).await?.exit_code;
-        ensure!(code == Some(0), "a command in {name} ended with {code:?}: {said}");
-        Ok(said)
+        Ok((self.docker.inspect_exec(&exec).await?.exit_code, said))
     }
 
     /// Inspects a container by name.
