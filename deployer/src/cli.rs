@@ -170,6 +170,8 @@ pub(crate) enum TestPart {
     Cargo,
     /// Live tests on the test platform
     Live,
+    /// The dashboard of the test platform in a browser
+    Browser,
     /// Tempest on the test platform
     Tempest,
 }

@@ -12,6 +12,8 @@ use crate::printer::Printer;
 pub(crate) struct Settings {
     /// Both files, checked.
     pub(crate) config: Config,
+    /// What the command line laid over the configuration (`key=value`), but for the project's name.
+    pub(crate) sets: Vec<String>,
     /// Profiles asked for.
     pub(crate) profiles: Vec<String>,
     /// Questions are answered with yes.
@@ -62,10 +64,11 @@ impl Settings {
     pub(crate) fn resolve(global: Global) -> Result<Settings, Problems> {
         let root = global.config.unwrap_or_else(|| PathBuf::from("."));
         let project = global.project.map(|project| format!("project={project}"));
+        let sets = global.sets;
         let sources = Sources {
             dir: root.clone(),
             configuration: global.configuration,
-            sets: global.sets.into_iter().chain(project).collect(),
+            sets: sets.iter().cloned().chain(project).collect(),
         };
         let config = config::load(&sources)?;
         let project = config.configuration.project.as_str();
@@ -85,7 +88,7 @@ impl Settings {
                 .unwrap_or_default(),
         };
         let printer = Printer::new(global.quiet);
-        Ok(Settings { config, profiles: global.profiles, yes: global.yes, printer, paths })
+        Ok(Settings { config, sets, profiles: global.profiles, yes: global.yes, printer, paths })
     }
 
     pub(crate) fn project(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::ids::InstanceUuid;
 use common::messaging::{self, Amqp, Client, Handler, Options, Server, Topic, Transport};
 use common::objects::Instance;
 use common::openstack::glance::Glance;
@@ -13,6 +14,8 @@ use tokio::sync::Semaphore;
 use crate::compute::{self, ENDPOINTS};
 use crate::conductor::Conductor;
 use crate::config::Config;
+use crate::console::Consoles;
+use crate::disk::Depot;
 use crate::error::Error;
 use crate::http::Health;
 use crate::image::ImageStore;
@@ -77,12 +80,20 @@ pub struct Agent {
     pub tracker: Tracker,
     /// Who acts on which instance.
     pub locks: Locks,
+    /// Consoles in users' browsers.
+    pub consoles: Consoles,
     /// Who changes the info cache of which instance.
     pub caches: Locks,
     /// Who waits for which events.
     pub events: Events,
+    /// The disks that are on their way from here.
+    pub depot: Depot,
+    /// Held while it is decided whether a server group lets an instance in.
+    pub groups: tokio::sync::Mutex<()>,
     /// How many builds at the same time.
     pub builds: Semaphore,
+    /// How many snapshots at the same time.
+    pub snapshots: Semaphore,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
     /// What `/healthz` says.
@@ -112,6 +123,11 @@ pub fn amqp(config: &Config, life: &Shutdown) -> Result<Amqp, messaging::Error> 
     Amqp::start(config.transport_url.reveal(), options, life)
 }
 
+/// 0 means no limit.
+fn semaphore(limit: usize) -> Semaphore {
+    Semaphore::new(if limit == 0 { Semaphore::MAX_PERMITS } else { limit })
+}
+
 impl Agent {
     /// Brings the agent up: registers, recovers, publishes, then takes requests (RPC-SURFACE §5.1).
     ///
@@ -131,13 +147,12 @@ impl Agent {
             (&identity.node_uuid, identity.service.id().unwrap_or_default()),
         )
         .await?;
-        let builds = match config.max_concurrent_builds {
-            0 => Semaphore::MAX_PERMITS,
-            limit => limit,
-        };
+        let (builds, snapshots) = (config.max_concurrent_builds, config.max_concurrent_snapshots);
+        let consoles = Consoles::new(parts.driver.clone(), life.clone());
         let agent = Arc::new(Self {
             conductor,
             tracker,
+            depot: Depot::new(Arc::clone(&config), life.clone()),
             config,
             driver: parts.driver,
             ports: parts.ports,
@@ -146,10 +161,13 @@ impl Agent {
             glance: parts.glance,
             provider: parts.provider,
             engine: parts.engine,
+            consoles,
             locks: Locks::default(),
             caches: Locks::default(),
             events: Events::default(),
-            builds: Semaphore::new(builds),
+            groups: tokio::sync::Mutex::default(),
+            builds: semaphore(builds),
+            snapshots: semaphore(snapshots),
             metrics: parts.metrics,
             health: parts.health,
             started: jiff::Timestamp::now(),
@@ -184,11 +202,18 @@ impl Agent {
     /// # Errors
     /// [`Error::Arguments`] when the instance has no usable uuid.
     pub async fn acting(&self, instance: &Instance) -> Result<Acting, Error> {
-        let uuid = instance.instance_uuid().ok_or_else(|| Error::Arguments {
+        Ok(self.locks.act(self.acting_uuid(instance)?).await)
+    }
+
+    /// The uuid of the instance that a request is about.
+    ///
+    /// # Errors
+    /// [`Error::Arguments`] when it has no usable one.
+    pub fn acting_uuid(&self, instance: &Instance) -> Result<InstanceUuid, Error> {
+        instance.instance_uuid().ok_or_else(|| Error::Arguments {
             method: "acting".into(),
             problem: "the instance has no uuid".into(),
-        })?;
-        Ok(self.locks.act(uuid).await)
+        })
     }
 
     /// Keeps `/healthz` informed about the broker, from before the first answer of the conductor on.

@@ -23,6 +23,9 @@ pub enum Error {
     /// The ports.
     #[error(transparent)]
     Network(#[from] network::Error),
+    /// A disk that moves.
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
     /// Placement.
     #[error(transparent)]
     Placement(#[from] common::openstack::Error),
@@ -111,8 +114,10 @@ impl Error {
             Self::Conductor(error) => {
                 error.remote().map_or_else(|| Chain(error).to_string(), |remote| remote.message.clone())
             }
+            Self::Disk(error) => Chain(error).to_string(),
             // Which request failed is told with why.
             Self::Network(error) => Chain(error).to_string(),
+            Self::Image(error @ image::Error::Upload { .. }) => Chain(error).to_string(),
             other => other.to_string(),
         }
     }
@@ -124,8 +129,10 @@ impl Error {
             Self::Refused { class, code, message } => RemoteError::nova(class, message.clone(), *code),
             Self::NoSuchMethod(method) => RemoteError::no_such_method(method),
             Self::Arguments { .. } => RemoteError::builtin("TypeError", self.to_string()),
+            // nova-api rebuilds classes of these modules only; of others it would not even show the message.
             Self::Conductor(error) => error
                 .remote()
+                .filter(|remote| ["nova.exception", "builtins"].contains(&remote.module.as_str()))
                 .cloned()
                 .unwrap_or_else(|| RemoteError::nova("NovaException", self.sentence(), 500)),
             Self::Virt(virt::Error::NotFound { uuid }) => {
@@ -135,7 +142,7 @@ impl Error {
                 let (class, code) = error.class();
                 RemoteError::nova(class, self.sentence(), code)
             }
-            Self::Virt(_) | Self::Image(_) | Self::Placement(_) | Self::Cancelled => {
+            Self::Virt(_) | Self::Image(_) | Self::Disk(_) | Self::Placement(_) | Self::Cancelled => {
                 RemoteError::nova("NovaException", self.sentence(), 500)
             }
         }

@@ -28,6 +28,8 @@ pub mod agent;
 pub mod compute;
 pub mod conductor;
 pub mod config;
+mod console;
+pub mod disk;
 pub mod error;
 pub mod http;
 pub mod image;

@@ -2,38 +2,30 @@
 //!
 //! ```text
 //! identify: conductor answers ─ profile ─ service record ─ compute_id ─ rename guard ─ register
-//! recover:  instances of this host: their networks, then each by the table in instance/decide.rs; interrupted builds by
-//!           their allocations
+//! recover:  instances of this host (startup/recover.rs)
 //! first_audit: resources into the record and into placement
 //! ```
 //! Only then are requests taken. Running containers are not touched by any of this.
 
+mod recover;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::docker::Engine;
 use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::{self, RequestContext};
-use common::objects::fields::VmState;
-use common::objects::{Instance, Service, Versioned};
+use common::objects::{Service, Versioned};
 use common::retry;
-use futures_util::{StreamExt, stream};
-use serde_json::json;
 
 use crate::agent::Agent;
-use crate::compute::{Call, RebootInstance, RebootType, StartInstance, StopInstance, carry_out};
-use crate::conductor::{self, Conductor, Expect};
+use crate::conductor::{self, Conductor};
 use crate::config::Config;
-use crate::instance::decide::{self, Repair, Then};
-use crate::instance::spawn::{self, ATTRIBUTES};
-use crate::instance::{destroy, power, reconnect};
 use crate::profile::{self, Profile};
-use crate::virt::{self, Driver, HostFacts, PowerState};
+use crate::virt::{self, Driver, HostFacts};
 
-/// How many instances are picked up at the same time.
-const AT_ONCE: usize = 4;
+pub use recover::recover;
 
 /// Why the agent must not run.
 #[derive(Debug, thiserror::Error)]
@@ -252,172 +244,6 @@ async fn register(
         conductor.save_service(context, &mut service).await?;
     }
     Ok(service)
-}
-
-/// Picks up the instances of this host.
-///
-/// # Errors
-/// When the conductor cannot list them; one instance's trouble is logged and stays its own.
-pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
-    let context = RequestContext::admin();
-    let instances = agent.conductor.instances_of_host(&context, &ATTRIBUTES).await?;
-    let powers: std::collections::HashMap<InstanceUuid, PowerState> =
-        agent.driver.instances().await?.into_iter().collect();
-    let count = instances.len();
-    let known: Vec<InstanceUuid> = instances.iter().filter_map(Instance::instance_uuid).collect();
-    tell_schedulers(agent, &context, &instances).await;
-    reconnect::all(agent, &instances, &powers).await;
-    stream::iter(instances)
-        .for_each_concurrent(AT_ONCE, |instance| {
-            let uuid = instance.instance_uuid();
-            let power = uuid.and_then(|uuid| powers.get(&uuid)).copied().unwrap_or(PowerState::NoState);
-            agent.tracker.note(&instance, power);
-            recover_one(agent, instance, power)
-        })
-        .await;
-    fail_interrupted_builds(agent, &context, &known).await;
-    if count > 0 {
-        tracing::info!(count, "picked up the instances of this host");
-    }
-    Ok(())
-}
-
-/// Which instances are here: what the schedulers heard of this host may be old (Nova:
-/// `_update_scheduler_instance_info` in `init_host`).
-async fn tell_schedulers(agent: &Agent, context: &RequestContext, instances: &[Instance]) {
-    if instances.is_empty() {
-        return;
-    }
-    let all: Vec<&Instance> = instances.iter().collect();
-    if let Err(error) = agent.conductor.scheduler_has(context, &all).await {
-        tracing::debug!(error = %Chain(&error), "the schedulers were not told");
-    }
-}
-
-async fn recover_one(agent: &Arc<Agent>, mut instance: Instance, power: PowerState) {
-    let situation = power::situation(agent, &instance, power);
-    let decision = decide::recover(&situation, agent.config.resume_guests_state_on_host_boot);
-    let quiet = decision.first.is_none() && decision.then == Then::Leave;
-    if !quiet {
-        tracing::warn!(
-            instance_uuid = instance.uuid(),
-            vm_state = instance.vm_state(),
-            task_state = instance.task_state(),
-            ?power,
-            ?decision,
-            "picking up where the last run ended"
-        );
-    }
-    let uuid = instance.uuid().map(str::to_owned);
-    if let Err(error) = repair(agent, &mut instance, decision.first).await {
-        return tracing::error!(instance_uuid = uuid, error = %Chain(&error), "the instance could not be put right");
-    }
-    if let Err(error) = finish(agent, instance, decision.then).await {
-        tracing::error!(instance_uuid = uuid, error = %Chain(&error), "the instance could not be picked up");
-    }
-}
-
-async fn repair(
-    agent: &Agent,
-    instance: &mut Instance,
-    repair: Option<Repair>,
-) -> Result<(), conductor::Error> {
-    match repair {
-        None => return Ok(()),
-        Some(Repair::ClearTask) => instance.set_task(None),
-        Some(Repair::ClearTaskAndActivate) => {
-            instance.set_task(None);
-            instance.set_state(VmState::Active);
-        }
-    }
-    agent.conductor.save(&RequestContext::admin(), instance, Expect::ANY).await
-}
-
-async fn finish(agent: &Arc<Agent>, mut instance: Instance, then: Then) -> Result<(), crate::error::Error> {
-    let call = Call::own(agent);
-    let context = &call.context;
-    match then {
-        Then::Leave => Ok(()),
-        Then::CompleteDeletion => {
-            let acting = agent.acting(&instance).await?;
-            destroy::clear(agent, context, acting.uuid(), &instance).await?;
-            destroy::complete(agent, context, &mut instance).await
-        }
-        Then::Delete => {
-            let acting = agent.acting(&instance).await?;
-            let deleted = destroy::delete(agent, &acting, context, &mut instance).await;
-            if deleted.is_err() {
-                instance.object_mut().clear_changes();
-                instance.set_state(VmState::Error);
-                agent.conductor.save(context, &mut instance, Expect::ANY).await?;
-            }
-            deleted
-        }
-        Then::Fail => {
-            instance.set_state(VmState::Error);
-            instance.set_task(None);
-            Ok(agent.conductor.save(context, &mut instance, Expect::ANY).await?)
-        }
-        Then::ClearTask => {
-            instance.set_task(None);
-            Ok(agent.conductor.save(context, &mut instance, Expect::ANY).await?)
-        }
-        Then::Reboot { hard, mark } => {
-            if mark {
-                instance.set_task(Some(common::objects::fields::TaskState::RebootPendingHard));
-                agent.conductor.save(context, &mut instance, Expect::ANY).await?;
-            }
-            let reboot_type = if hard { RebootType::Hard } else { RebootType::Soft };
-            carry_out(&call, RebootInstance { instance, reboot_type }).await
-        }
-        Then::Stop => carry_out(&call, StopInstance { instance, clean_shutdown: true }).await,
-        Then::Start => carry_out(&call, StartInstance { instance }).await,
-        Then::Resume => {
-            let acting = agent.acting(&instance).await?;
-            spawn::start(agent, &acting, context, false).await?;
-            agent.tracker.set_power(acting.uuid(), PowerState::Running);
-            Ok(())
-        }
-    }
-}
-
-/// Builds that had been given to this host but were not begun have only an allocation (Nova:
-/// `_error_out_instances_whose_build_was_interrupted`).
-async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known: &[InstanceUuid]) {
-    let allocations = match agent.provider.allocations(&agent.tracker.node_uuid()).await {
-        Ok(allocations) => allocations,
-        // The provider is made by the first audit.
-        Err(common::openstack::Error::Api(error)) if error.status == 404 => return,
-        Err(error) => {
-            return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
-        }
-    };
-    let unknown: Vec<InstanceUuid> = allocations
-        .keys()
-        .filter_map(|consumer| consumer.parse().ok())
-        .filter(|uuid| !known.contains(uuid))
-        .collect();
-    if unknown.is_empty() {
-        return;
-    }
-    let filters = json!({"uuid": unknown, "vm_state": "building", "deleted": false});
-    let building = match agent.conductor.instances_by_filters(context, filters, &[]).await {
-        Ok(instances) => instances,
-        Err(error) => {
-            return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
-        }
-    };
-    for mut instance in building {
-        // One that waits in our queue still will be built: it has a task, and no host yet.
-        if instance.task().is_some() {
-            continue;
-        }
-        tracing::warn!(instance_uuid = instance.uuid(), "the build of the instance was interrupted");
-        instance.set_state(VmState::Error);
-        if let Err(error) = agent.conductor.save(context, &mut instance, Expect::ANY).await {
-            tracing::error!(error = %Chain(&error), "an interrupted build could not be put into ERROR");
-        }
-    }
 }
 
 /// The first audit: without it the scheduler does not see this host. What fails is tried again each minute.

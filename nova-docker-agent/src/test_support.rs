@@ -3,7 +3,7 @@
 use common::ids::InstanceUuid;
 
 use crate::config::Config;
-use crate::virt::{HostFacts, InstanceSpec};
+use crate::virt::{GuestSetup, HostFacts, InstanceSpec};
 
 /// A configuration with every default and fixed names.
 pub(crate) fn config() -> Config {
@@ -17,6 +17,7 @@ pub(crate) fn instance() -> InstanceSpec {
     InstanceSpec {
         uuid: uuid(),
         sandboxed: false,
+        rescue: false,
         name: "instance-00000001".into(),
         display_name: "my server".into(),
         hostname: "my-server".into(),
@@ -29,6 +30,8 @@ pub(crate) fn instance() -> InstanceSpec {
         extra_specs: [].into(),
         metadata: [].into(),
         ssh_key: None,
+        config_drive: false,
+        setup: GuestSetup::default(),
         image_properties: [].into(),
     }
 }

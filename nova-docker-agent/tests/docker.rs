@@ -7,6 +7,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +15,14 @@ use common::docker::Engine;
 use common::ids::InstanceUuid;
 use common::openstack::glance::{Glance, OnBehalf};
 use common::openstack::{EndpointFilter, Session};
+use common::secret::Secret;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::image::{self, ImageHandle, ImageRequest, ImageStore};
-use nova_docker_agent::virt::{self, Driver, Event, InstanceSpec, LifecycleEvent, PowerState};
+use nova_docker_agent::virt::{
+    self, Driver, Event, GuestSetup, InstanceSpec, LifecycleEvent, PasswordError, PowerState, container_name,
+};
 use serde_json::json;
 use support::archive::{self, Image};
 use support::peer::{Answer, Peer, Received};
@@ -122,7 +126,10 @@ impl Host {
         self.made.lock().unwrap().push(uuid);
         InstanceSpec {
             sandboxed: false,
+            rescue: false,
             ssh_key: None,
+            config_drive: false,
+            setup: GuestSetup::default(),
             uuid,
             name: "instance-00000001".into(),
             display_name: "a \"strange\" näme".into(),
@@ -308,6 +315,94 @@ async fn an_instance_lives_and_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_instance_goes_on_stops_restarts_and_goes_away() {
+    let host = Host::new("").await;
+    let image = host.ensure(&host.upload(archive::shell(SCRIPT))).await.unwrap();
+    let (driver, instance) = (&host.driver, host.instance());
+    let uuid = instance.uuid;
+    let state = async || driver.power_state(uuid).await.unwrap();
+    assert!(matches!(driver.freeze(uuid).await, Err(virt::Error::NotFound { .. })));
+    driver.spawn(&instance, &image).await.unwrap();
+    driver.thaw(uuid).await.unwrap();
+    driver.freeze(uuid).await.unwrap();
+    driver.freeze(uuid).await.unwrap();
+    assert_eq!(driver.instances().await.unwrap(), [(uuid, PowerState::Paused)]);
+    driver.thaw(uuid).await.unwrap();
+    assert_eq!(state().await, PowerState::Running);
+
+    driver.freeze(uuid).await.unwrap();
+    driver.power_on(uuid).await.unwrap();
+    assert_eq!(state().await, PowerState::Running);
+    driver.freeze(uuid).await.unwrap();
+    driver.reboot_soft(uuid, 10).await.unwrap();
+    assert_eq!(state().await, PowerState::Running);
+    assert_eq!(driver.console_output(uuid, None).await.unwrap().matches("bye").count(), 1);
+    driver.freeze(uuid).await.unwrap();
+    driver.power_off(uuid, 10).await.unwrap();
+    assert_eq!(state().await, PowerState::Shutdown);
+    for refused in [driver.freeze(uuid).await, driver.thaw(uuid).await] {
+        assert!(matches!(refused, Err(virt::Error::Docker { .. })), "{refused:?}");
+    }
+    driver.power_on(uuid).await.unwrap();
+    driver.freeze(uuid).await.unwrap();
+    driver.destroy(uuid).await.unwrap();
+    assert_eq!(state().await, PowerState::NoState);
+}
+
+/// Puts a program into a running container.
+async fn install(engine: &Engine, container: &str, name: &str, script: &str) {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(script.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, name, script.as_bytes()).unwrap();
+    engine.put_archive(container, "/bin", tar.into_inner().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_reaches_the_guest_s_tool_on_its_standard_input() {
+    let host = Host::new("").await;
+    let image = host.ensure(&host.upload(archive::shell(SCRIPT))).await.unwrap();
+    let instance = host.instance();
+    let (container, secret) = (container_name(instance.uuid), Secret::new("correct horse: 4711"));
+    let set = async || host.driver.set_password(instance.uuid, "root", &secret).await;
+    host.driver.spawn(&instance, &image).await.unwrap();
+    assert!(matches!(set().await, Err(PasswordError::NotSupported)));
+    install(&host.engine, &container, "passwd", "#!/bin/sh\nread a; read b; echo \"$2 $a $b\" > /set").await;
+    let written = async || {
+        let tar = host.engine.get_archive(&container, "/set", 1 << 16).await.unwrap().unwrap();
+        let mut archive = tar::Archive::new(tar.as_slice());
+        let mut text = String::new();
+        archive.entries().unwrap().next().unwrap().unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    set().await.unwrap();
+    assert_eq!(written().await, "root correct horse: 4711 correct horse: 4711\n");
+    install(&host.engine, &container, "chpasswd", "#!/bin/sh\nwhile read a; do echo \"$a\"; done > /set")
+        .await;
+    set().await.unwrap();
+    assert_eq!(written().await, "root:correct horse: 4711\n");
+    install(&host.engine, &container, "chpasswd", "#!/bin/sh\necho weak; exit 1").await;
+    assert!(matches!(set().await, Err(PasswordError::Refused { tool: "chpasswd", code: 1 })));
+    host.driver.freeze(instance.uuid).await.unwrap();
+    assert!(matches!(set().await, Err(PasswordError::Virt(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_instance_uses_is_counted() {
+    let host = Host::new("").await;
+    let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; sleep 60";
+    let image = host.ensure(&host.upload(archive::shell(busy))).await.unwrap();
+    let instance = host.instance();
+    host.driver.spawn(&instance, &image).await.unwrap();
+    let console = async || host.driver.console_output(instance.uuid, None).await.unwrap();
+    wait_for("some work is done", async || console().await.contains("done")).await;
+    let counted = host.driver.statistics(instance.uuid, &["lo".into(), "none".into()]).await.unwrap();
+    assert!(counted.container.cpu_time > 1_000_000 && counted.container.memory_used > 0, "{counted:?}");
+    assert_eq!(counted.nics.iter().map(|nic| nic.device.as_str()).collect::<Vec<_>>(), ["lo"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_ignores_the_signal_is_killed_after_the_timeout() {
     let host = Host::new("").await;
     let image =
@@ -419,4 +514,81 @@ async fn an_absent_engine_is_named() {
         let error = Engine::connect(url).await.unwrap_err();
         assert_eq!(error.to_string(), format!("the Docker engine at {url} does not answer"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_nothing_uses_goes_when_it_is_old_enough() {
+    let host = Host::new("").await;
+    let (used, unused) = (host.upload(archive::shell(SCRIPT)), host.upload(archive::shell("sleep 1000")));
+    let image = host.ensure(&used).await.unwrap();
+    let instance = host.instance();
+    host.driver.spawn(&instance, &image).await.unwrap();
+    host.ensure(&unused).await.unwrap();
+    // Those of others on this machine are not this test's.
+    let ids = host.engine.list_images("nova-image/*").await.unwrap().into_iter().flat_map(|image| image.tags);
+    let id = |name: String| name.trim_start_matches("nova-image/").split(':').next().unwrap().to_owned();
+    let wanted: std::collections::BTreeSet<String> =
+        ids.map(id).filter(|id| ![&used.id, &unused.id].contains(&id)).collect();
+    let mut last_used = image::LastUsed::new();
+    let there = async |image: &ImageRequest| {
+        let tags = host.engine.list_images(&format!("nova-image/{}", image.id)).await.unwrap();
+        !tags.is_empty()
+    };
+    host.images.prune(&wanted, &mut last_used, 3600).await.unwrap();
+    assert!(there(&used).await && there(&unused).await, "they came just now");
+    host.images.prune(&wanted, &mut last_used, 0).await.unwrap();
+    assert!(there(&used).await && !there(&unused).await);
+    host.ensure(&unused).await.unwrap();
+    assert!(there(&unused).await, "it is fetched again when it is wanted again");
+    assert!(!host.images.cache(&unused.id, OnBehalf::default()).await.unwrap(), "and then it is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_has_the_file_system_of_the_original_and_a_commit_has_its_files() {
+    let host = Host::new("").await;
+    let image = host
+        .ensure(&host.upload(archive::shell("trap exit TERM; echo kept > /kept; sleep 1000 & wait")))
+        .await
+        .unwrap();
+    let (driver, instance) = (&host.driver, host.instance());
+    let uuid = instance.uuid;
+    driver.spawn(&instance, &image).await.unwrap();
+    let name = container_name(uuid);
+    let written = async || host.engine.get_archive(&name, "/kept", 4096).await.unwrap().is_some();
+    wait_for("the file", written).await;
+
+    let glance_id = uuid::Uuid::new_v4().to_string();
+    let committed = driver.commit(uuid, &glance_id).await.unwrap();
+    assert_eq!(driver.power_state(uuid).await.unwrap(), PowerState::Running);
+    assert_eq!(driver.committed().await.unwrap(), std::slice::from_ref(&glance_id));
+    let mut saved = std::pin::pin!(driver.archive(&committed));
+    let mut length = 0;
+    while let Some(bytes) = saved.next().await {
+        length += bytes.unwrap().len();
+    }
+    assert!(length > 512, "{length}");
+    driver.discard(&glance_id).await.unwrap();
+    driver.discard(&glance_id).await.unwrap();
+    assert!(driver.committed().await.unwrap().is_empty());
+
+    let disk = driver.rescue_disk(uuid).await.unwrap();
+    driver.power_off(uuid, 5).await.unwrap();
+    driver.set_aside(uuid, &disk).await.unwrap();
+    assert_eq!(driver.instances().await.unwrap(), [], "the one that stands aside is no instance");
+    let rescue = InstanceSpec { rescue: true, ..instance.clone() };
+    let shell = host
+        .ensure(&host.upload(archive::shell(
+            "read kept < /rescue/kept; echo $kept; echo more > /rescue/more; sleep 1000",
+        )))
+        .await
+        .unwrap();
+    driver.spawn(&rescue, &shell).await.unwrap();
+    wait_for("the file of the original", async || {
+        driver.console_output(uuid, None).await.unwrap() == "kept\n"
+    })
+    .await;
+    driver.put_back(uuid).await.unwrap();
+    driver.put_back(uuid).await.unwrap();
+    assert_eq!(driver.power_state(uuid).await.unwrap(), PowerState::Shutdown);
+    assert!(host.engine.get_archive(&name, "/more", 4096).await.unwrap().is_some(), "the repair is lost");
 }

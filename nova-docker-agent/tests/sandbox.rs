@@ -14,7 +14,7 @@ use futures_util::stream;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::network::plan::Switch;
 use nova_docker_agent::network::wiring::Wiring;
-use nova_docker_agent::virt::{Driver, InstanceSpec, Sandbox, Sandboxes, sandbox_name};
+use nova_docker_agent::virt::{Driver, GuestSetup, InstanceSpec, Sandbox, Sandboxes, sandbox_name};
 use support::archive::Image;
 use support::netns::{in_new_namespace, nic};
 use support::{DOCKER, Directory, config};
@@ -41,7 +41,10 @@ impl Host {
         let instance = InstanceSpec {
             uuid,
             sandboxed: false,
+            rescue: false,
             ssh_key: None,
+            config_drive: false,
+            setup: GuestSetup::default(),
             name: "instance-00000001".into(),
             display_name: "a server".into(),
             hostname: "my-server".into(),

@@ -3,17 +3,37 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+#[path = "scenario/bad_input.rs"]
+mod bad_input;
+#[path = "scenario/guests.rs"]
+mod guests;
+#[path = "scenario/image_clock.rs"]
+mod image_clock;
+#[path = "scenario/images.rs"]
+mod images;
+#[path = "scenario/kills.rs"]
+mod kills;
+#[path = "scenario/moves.rs"]
+mod moves;
+#[path = "scenario/mutated.rs"]
+mod mutated;
 #[path = "scenario/network.rs"]
 mod network;
+#[path = "scenario/periodic.rs"]
+mod periodic;
+#[path = "scenario/power.rs"]
+mod power;
+#[path = "scenario/releases.rs"]
+mod releases;
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::shutdown::Shutdown;
 use nova_docker_agent::startup;
 use serde_json::{Map, Value, json};
 use support::agent::Cloud;
+use support::glance::SLOW;
 use support::nova::{Database, Nova, object};
 
 const HOST: &str = "h1";
@@ -147,6 +167,7 @@ async fn other_computes_of_a_newer_release_keep_the_agent_from_starting() {
     assert!(matches!(cloud.agent(&cloud.life).await.err(), Some(startup::Error::Profile(_))));
 }
 
+/// Covers: build_and_run_instance
 #[tokio::test]
 async fn a_boot_takes_five_conductor_calls() {
     let cloud = Cloud::running(HOST).await;
@@ -181,6 +202,7 @@ async fn a_boot_takes_five_conductor_calls() {
     assert!(cloud.field("launched_at").is_string());
 }
 
+/// Covers: build_and_run_instance
 #[tokio::test]
 async fn a_container_that_does_not_start_leaves_an_error_and_nothing_else() {
     let cloud = Cloud::running(HOST).await;
@@ -198,6 +220,7 @@ async fn a_container_that_does_not_start_leaves_an_error_and_nothing_else() {
     assert!(message.contains("no such executable"), "{message}");
 }
 
+/// Covers: build_and_run_instance
 #[tokio::test]
 async fn a_failed_build_with_retries_left_goes_back_to_the_conductor() {
     let cloud = Cloud::running(HOST).await;
@@ -244,7 +267,7 @@ async fn a_delete_during_a_build_ends_it_quietly() {
     let cloud = Cloud::running(HOST).await;
     // The image has to be fetched and glance does not answer: the build hangs there.
     cloud.docker(|docker| docker.no_images = true);
-    cloud.boot(|args| args["image"]["id"] = json!("slow")).await;
+    cloud.boot(|args| args["image"]["id"] = json!(SLOW)).await;
     cloud.until("task_state", "spawning").await;
     cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
     cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
@@ -253,6 +276,7 @@ async fn a_delete_during_a_build_ends_it_quietly() {
     assert!(cloud.nova.with(|db| db.find("InstanceFault.create").is_none()));
 }
 
+/// Covers: terminate_instance
 #[tokio::test]
 async fn a_delete_removes_container_allocations_and_row() {
     let cloud = Cloud::booted().await;
@@ -267,6 +291,7 @@ async fn a_delete_removes_container_allocations_and_row() {
     assert!(saved["terminated_at"].is_string());
 }
 
+/// Covers: terminate_instance
 #[tokio::test]
 async fn a_delete_of_what_is_gone_is_no_error() {
     let cloud = Cloud::booted().await;
@@ -309,6 +334,7 @@ async fn a_save_that_never_arrived_is_done_again() {
     assert_eq!(cloud.container(), Some(true));
 }
 
+/// Covers: stop_instance, start_instance, reboot_instance
 #[tokio::test]
 async fn stop_start_and_reboots_end_where_nova_ends_them() {
     let cloud = Cloud::booted().await;
@@ -349,21 +375,15 @@ async fn a_start_without_a_container_tells_the_user_what_to_do() {
 #[tokio::test]
 async fn what_is_not_supported_is_refused_with_fault_event_and_no_task() {
     let cloud = Cloud::booted().await;
-    for (method, task) in
-        [("pause_instance", "pausing"), ("rescue_instance", "rescuing"), ("shelve_instance", "shelving")]
-    {
-        cloud.nova.with(Database::take_names);
-        cloud.ask(method, task, json!({})).await;
-        cloud.nova.until("no task is left", |db| db.instances[UUID]["task_state"].is_null()).await;
-        let finish =
-            cloud.nova.with(|db| db.find("InstanceActionEvent.event_finish_with_failure").cloned().unwrap());
-        assert_eq!(finish["args"], json!([UUID, format!("compute_{method}")]));
-        assert!(finish["kwargs"]["exc_val"].is_string() && finish["kwargs"]["exc_tb"].is_string());
-        assert!(cloud.nova.with(|db| db.find("InstanceFault.create").is_some()), "{method}");
-        assert_eq!(cloud.field("vm_state"), json!("active"), "{method}");
-    }
-    let instance = cloud.nova.instance(UUID);
-    let refused = cloud.nova.call("h1", "get_diagnostics", json!({"instance": instance})).await.unwrap_err();
+    cloud.ask("live_migration", "migrating", json!({})).await;
+    cloud.nova.until("no task is left", |db| db.instances[UUID]["task_state"].is_null()).await;
+    let finish =
+        cloud.nova.with(|db| db.find("InstanceActionEvent.event_finish_with_failure").cloned().unwrap());
+    assert_eq!(finish["args"], json!([UUID, "compute_live_migration"]));
+    assert!(finish["kwargs"]["exc_val"].is_string() && finish["kwargs"]["exc_tb"].is_string());
+    assert!(cloud.nova.with(|db| db.find("InstanceFault.create").is_some()));
+    assert_eq!(cloud.field("vm_state"), json!("active"));
+    let refused = cloud.nova.call("h1", "host_power_action", json!({"action": "reboot"})).await.unwrap_err();
     assert_eq!((refused.module.as_str(), refused.class.as_str()), ("builtins", "NotImplementedError"));
     let refused = cloud.nova.call("h1", "make_coffee", json!({})).await.unwrap_err();
     assert_eq!(refused.class, "NoSuchMethod");
@@ -371,6 +391,7 @@ async fn what_is_not_supported_is_refused_with_fault_event_and_no_task() {
     assert_eq!(refused.class, "TypeError");
 }
 
+/// Covers: set_host_enabled, get_host_uptime
 #[tokio::test]
 async fn the_disabled_service_is_told_to_placement() {
     let cloud = Cloud::running(HOST).await;
@@ -392,6 +413,15 @@ async fn the_disabled_service_is_told_to_placement() {
             .unwrap()
             .contains("load average")
     );
+}
+
+/// Covers: cache_images
+#[tokio::test]
+async fn images_are_fetched_before_they_are_needed_and_each_says_how_it_went() {
+    let cloud = Cloud::booted().await;
+    let ask = |ids: Value| cloud.nova.call("h1", "cache_images", json!({"image_ids": ids}));
+    let states = ask(json!(["i-1", "i-none"])).await.unwrap();
+    assert_eq!(states, json!({"i-1": "existing", "i-none": "error"}));
 }
 
 #[tokio::test]
@@ -434,23 +464,4 @@ async fn revived(nova: &Nova) -> Nova {
     let rows = nova.with(std::mem::take);
     again.with(|db| *db = rows);
     again
-}
-
-#[tokio::test]
-async fn messages_of_all_kinds_do_not_end_the_agent() {
-    let cloud = Cloud::running(HOST).await;
-    let template = serde_json::to_vec(
-        &json!({"oslo.version": "2.0", "oslo.message": "{\"method\": \"stop_instance\"}"}),
-    )
-    .unwrap();
-    let next = std::sync::atomic::AtomicUsize::new(7);
-    for _ in 0..500 {
-        let at = next.fetch_add(31, Ordering::Relaxed);
-        let mut damaged = template.clone();
-        let index = at % damaged.len();
-        damaged[index] = u8::try_from(at % 251).unwrap();
-        cloud.nova.broker.inject("compute.h1", damaged).await;
-    }
-    let answer = cloud.nova.call("h1", "set_host_enabled", json!({"enabled": true})).await;
-    assert_eq!(answer.unwrap(), json!("enabled"));
 }

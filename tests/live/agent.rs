@@ -90,7 +90,7 @@ async fn a_restart_of_the_agent_touches_no_container() -> Result<()> {
 
 /// The agent answers an RPC again: the console log of nothing is enough, but a service that is `up` is the proof
 /// the API has.
-async fn wait_until_healthy(host: &Host) -> Result<()> {
+pub(crate) async fn wait_until_healthy(host: &Host) -> Result<()> {
     let start = Instant::now();
     while !is_running(&host.inspect(&container(AGENT)?).await?) {
         ensure!(start.elapsed() < DEADLINE, "{AGENT} does not run");
@@ -114,6 +114,7 @@ async fn a_guest_that_ends_by_itself_is_shown_as_stopped() -> Result<()> {
     cloud.delete(id).await
 }
 
+/// Covers: set_host_enabled
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn a_disabled_service_gets_no_servers_until_it_is_enabled() -> Result<()> {

@@ -11,7 +11,7 @@ use tests::{
 use crate::{FLAVOR, shared, small};
 
 /// Boots, expects ERROR with a fault that holds `cause`, and looks for leftovers.
-async fn fails_with(cloud: &Cloud, boot: &Boot<'_>, cause: &str) -> Result<()> {
+pub(crate) async fn fails_with(cloud: &Cloud, boot: &Boot<'_>, cause: &str) -> Result<()> {
     let id = cloud.boot(boot).await?;
     let server = cloud.wait_for(&id, "ERROR").await?;
     let message = text(&server["fault"]["message"]);

@@ -5,11 +5,12 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{
-    archive::docker_archive,
+    archive::{docker_archive, oci_archive},
     cloud::{Boot, Cloud, DEADLINE, text},
-    host::Host,
+    host::{Host, is_running},
 };
 
+use crate::failures::fails_with;
 use crate::{shared, small};
 
 #[tokio::test]
@@ -38,6 +39,25 @@ async fn two_images_of_one_tag_are_two_images() -> Result<()> {
 
     cloud.delete(&ended).await?;
     cloud.delete(id).await
+}
+
+/// Covers: build_and_run_instance
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn an_archive_of_ocis_layout_boots_and_a_hostile_one_is_refused_by_name() -> Result<()> {
+    let _platform = shared().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let demo = cloud.download_image(&cloud.image_id("demo").await?).await?;
+    cloud.upload_image("oci", "docker", oci_archive(&demo)?).await?;
+    let server = cloud.boot_active(&Boot { image: "oci", ..small("oci") }).await?;
+    let id = text(&server["id"]);
+    ensure!(is_running(&host.running_instance(id).await?), "the guest does not run");
+    cloud.delete(id).await?;
+
+    let escape = docker_archive("x:latest", &["/a"], &[("../../a", b"#!/a\n", 0o755)])?;
+    cloud.upload_image("hostile", "docker", oci_archive(&escape)?).await?;
+    let boot = Boot { image: "hostile", ..small("hostile") };
+    fails_with(&cloud, &boot, "leads out of the image").await
 }
 
 #[tokio::test]

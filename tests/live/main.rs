@@ -6,6 +6,8 @@
 mod agent;
 mod beside;
 mod failures;
+mod guests;
+mod hosts;
 mod images;
 mod networks;
 mod networks_families;
@@ -15,12 +17,15 @@ mod networks_servers;
 mod networks_tenants;
 mod networks_traffic;
 mod platform;
+mod power;
 #[path = "../../nova-docker-agent/tests/support/proxy.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "a helper of the agent's own tests, which use more of it")]
 mod proxy;
 mod refusals;
+mod remade;
 mod servers;
 mod small_platform;
+mod snapshots;
 mod traces;
 
 use std::sync::LazyLock;

@@ -72,6 +72,47 @@ async fn fails(lab: &Lab<'_>, extra: &Value, words: &[&str]) -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
+async fn neutron_is_slow_or_gone_in_the_middle_of_a_boot() -> Result<()> {
+    let _platform = alone().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let mut lab = Lab::new(&cloud).await?;
+    let (network, _) = lab.network("refused-neutron", "10.82.12.0/24", json!({})).await?;
+    let boot = Boot { extra: json!({"networks": [{ "uuid": network }]}), ..small("refused-neutron") };
+    let neutron = platform::container("neutron")?;
+
+    // nova-api has looked at the network when it answers; the agent's turn comes while Neutron stands still.
+    let slow = cloud.boot(&boot).await?;
+    host.pause(&neutron).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    host.unpause(&neutron).await?;
+    cloud.wait_for(&slow, "ACTIVE").await?;
+
+    let failed = cloud.boot(&boot).await?;
+    host.kill(&neutron).await?;
+    // Without Neutron nova-api shows no server, but lists them.
+    let path = "/servers?status=ERROR&name=refused-neutron";
+    let is_over = || async { Ok(cloud.get("compute", path).await?.to_string().contains(&failed)) };
+    let ended = becomes("the boot has failed", is_over).await;
+    host.start(&neutron).await?;
+    ended?;
+    let answers = || async { Ok(cloud.get("network", "/v2.0/ports?limit=1").await.is_ok()) };
+    becomes("Neutron answers again", answers).await?;
+    let fault = cloud.wait_for(&failed, "ERROR").await?["fault"]["message"].to_string();
+    ensure!(fault.contains("/v2.0/"), "the fault does not name Neutron: {fault}");
+    ensure!(host.instance(&failed).await?.is_none(), "a container is left");
+    // What it had made before it stopped goes with the server.
+    cloud.delete(&failed).await?;
+    ensure!(ports(&cloud, &failed).await?.is_empty(), "a port is left");
+    ensure!(in_the_switch(&host, &failed).await?.is_empty(), "a row of the switch is left");
+
+    let port = text(&ports(&cloud, &slow).await?[0]["id"]).to_owned();
+    cloud.delete(&slow).await?;
+    nothing_is_left(&cloud, &host, &slow, &port).await?;
+    lab.remove().await
+}
+
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
 async fn a_switch_that_stops_in_the_middle_of_a_boot() -> Result<()> {
     let _platform = alone().await;
     let (cloud, host) = (Cloud::admin().await?, Host::new()?);

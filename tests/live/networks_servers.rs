@@ -1,6 +1,7 @@
 //! Servers on real networks: a port with its addresses, a floating address, the key, metadata; what stops, restarts and
 //! hot changes do to them, and that a delete leaves nothing on the host or in Neutron.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tests::agent::platform_option;
 use tests::cloud::{Cloud, DEADLINE, text};
 use tests::host::Host;
-use tests::network::{container, delete, greeting, in_the_switch, nothing_is_left, ports};
+use tests::network::{container, delete, greeting, greets, in_the_switch, nothing_is_left, ports};
 
 use crate::{shared, small};
 
@@ -158,6 +159,10 @@ async fn stops_starts_and_reboots_keep_the_network() -> Result<()> {
 
     cloud.action(&id, json!({"os-stop": null})).await?;
     cloud.wait_for(&id, "SHUTOFF").await?;
+    // Not refused: nobody is there to refuse it.
+    let silence = greets(&outside, 22).await?;
+    ensure!(silence.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut), "{silence:?}");
+    ensure!(in_the_switch(&host, &id).await?.is_empty(), "it is plugged still");
     cloud.action(&id, json!({"os-start": null})).await?;
     cloud.wait_for(&id, "ACTIVE").await?;
     greeting(&outside, 22).await.context("after stop and start")?;
@@ -176,6 +181,7 @@ async fn stops_starts_and_reboots_keep_the_network() -> Result<()> {
     net.remove(&cloud).await
 }
 
+/// Covers: attach_interface, detach_interface
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn interfaces_are_attached_and_detached_while_the_server_runs() -> Result<()> {
@@ -216,6 +222,7 @@ async fn interfaces_are_attached_and_detached_while_the_server_runs() -> Result<
     net.remove(&cloud).await
 }
 
+/// Covers: external_instance_event
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn a_port_that_neutron_deletes_takes_its_nic_along() -> Result<()> {

@@ -16,7 +16,7 @@ use serde_json::json;
 use tests::cloud::{Boot, Cloud};
 use tests::network::{Guest, Lab, tcp};
 
-use crate::{shared, small};
+use crate::{alone, small};
 
 /// Who takes part.
 struct Stage<'a> {
@@ -94,7 +94,8 @@ impl<'a> Stage<'a> {
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn packets_go_where_neutron_says_and_nowhere_else() -> Result<()> {
-    let _platform = shared().await;
+    // Each check waits for one change of the switch: none of another test may come between.
+    let _platform = alone().await;
     let cloud = Cloud::admin().await?;
     let mut stage = Stage::set(&cloud).await?;
     let mut checks = Checks { count: 0, failed: Vec::new(), last: Instant::now() };

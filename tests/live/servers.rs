@@ -11,6 +11,7 @@ use tests::{
 
 use crate::{shared, small};
 
+/// Covers: build_and_run_instance, terminate_instance
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn a_boot_is_scheduled_and_runs_as_a_container_with_the_flavors_limits() -> Result<()> {
@@ -82,6 +83,7 @@ async fn finished_events(
     cloud.action_events(id, action).await
 }
 
+/// Covers: stop_instance, start_instance
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn stop_and_start_keep_the_container_and_its_files() -> Result<()> {
@@ -105,6 +107,7 @@ async fn stop_and_start_keep_the_container_and_its_files() -> Result<()> {
     cloud.delete(id).await
 }
 
+/// Covers: reboot_instance
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn soft_and_hard_reboot_restart_the_guest() -> Result<()> {
@@ -123,6 +126,7 @@ async fn soft_and_hard_reboot_restart_the_guest() -> Result<()> {
     cloud.delete(id).await
 }
 
+/// Covers: get_console_output
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn console_output_is_what_the_guest_wrote_and_can_be_cut_to_its_last_lines() -> Result<()> {

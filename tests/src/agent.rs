@@ -160,6 +160,17 @@ impl PlainAgent {
         Ok(list(&found["resource_providers"]).first().map(|each| text(&each["uuid"]).to_owned()))
     }
 
+    /// Ends it at once, as a crash or a loss of power would; it can be started again.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("it was not started")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// Ends it as systemd would, and takes its service out of Nova.
     ///
     /// # Errors

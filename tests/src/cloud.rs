@@ -53,6 +53,7 @@ pub struct Cloud {
     http: reqwest::Client,
     token: String,
     catalogue: BTreeMap<String, String>,
+    microversion: &'static str,
     /// The project the session is scoped to.
     pub project_id: String,
 }
@@ -82,6 +83,12 @@ impl Cloud {
         let cloud = Self::login(&url, &get("OS_USERNAME")?, &get("OS_PASSWORD")?, &project).await?;
         cloud.without_quota().await?;
         Ok(cloud)
+    }
+
+    /// The same session at another microversion of Nova's, as `compute 2.56`.
+    #[must_use]
+    pub fn at(self, microversion: &'static str) -> Self {
+        Self { microversion, ..self }
     }
 
     /// Tests run side by side in one project: Nova's default of ten instances would let one fail for another.
@@ -116,7 +123,7 @@ impl Cloud {
             }
         }
         let project_id = text(&token_body["token"]["project"]["id"]).to_owned();
-        Ok(Self { http, token, catalogue, project_id })
+        Ok(Self { http, token, catalogue, microversion: COMPUTE, project_id })
     }
 
     /// A request to the service of a catalogue type (`compute`, `image`, `placement`, `identity`).
@@ -131,11 +138,11 @@ impl Cloud {
         body: Option<Value>,
     ) -> Result<(StatusCode, Value)> {
         let url = self.catalogue.get(service).with_context(|| format!("no {service} in the catalogue"))?;
-        let mut request = self
-            .http
-            .request(method, format!("{url}{path}"))
-            .header("X-Auth-Token", &self.token)
-            .header("OpenStack-API-Version", if service == "placement" { "placement 1.39" } else { COMPUTE });
+        let mut request =
+            self.http.request(method, format!("{url}{path}")).header("X-Auth-Token", &self.token).header(
+                "OpenStack-API-Version",
+                if service == "placement" { "placement 1.39" } else { self.microversion },
+            );
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -198,7 +205,16 @@ impl Cloud {
     /// # Errors
     /// When glance refuses it.
     pub async fn upload_image(&self, name: &str, container_format: &str, archive: Vec<u8>) -> Result<String> {
-        let properties = json!({"name": name, "container_format": container_format, "disk_format": "raw"});
+        self.upload_described(name, json!({ "container_format": container_format }), archive).await
+    }
+
+    /// As [`Cloud::upload_image`], with further properties; Docker's format unless they say otherwise.
+    ///
+    /// # Errors
+    /// When glance refuses it.
+    pub async fn upload_described(&self, name: &str, more: Value, archive: Vec<u8>) -> Result<String> {
+        let mut properties = json!({"name": name, "container_format": "docker", "disk_format": "raw"});
+        merge(&mut properties, &more);
         let image = self.post("image", "/v2/images", properties).await?;
         let id = text(&image["id"]).to_owned();
         let url = &self.catalogue["image"];

@@ -31,6 +31,8 @@ pub struct Configuration {
     pub compute: Compute,
     /// Networks of the cloud itself.
     pub networks: Networks,
+    /// The web site.
+    pub dashboard: Dashboard,
     /// Per-service settings by the service's name.
     pub services: Entries<Override>,
 }
@@ -48,8 +50,16 @@ impl Default for Configuration {
             admin: Admin::default(),
             compute: Compute::default(),
             networks: Networks::default(),
+            dashboard: Dashboard::default(),
             services: Entries::default(),
         }
+    }
+}
+
+impl Configuration {
+    /// Name and tag of an image of `services.yaml`.
+    pub fn image(&self, name: &str) -> String {
+        format!("{}/{name}:{}", self.images.repository, self.release)
     }
 }
 
@@ -77,12 +87,20 @@ impl Size {
     }
 }
 
-/// Where images come from.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+/// Where images come from, and what they are called.
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {
+    /// First part of their names (default `octopenstack`): platforms of different builds on one Docker engine differ in it.
+    pub repository: String,
     /// The Debian root file system below all images.
     pub base: Base,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Images { repository: "octopenstack".into(), base: Base::default() }
+    }
 }
 
 /// The Debian root file system below all images.
@@ -165,6 +183,33 @@ impl Default for Networks {
     fn default() -> Self {
         Networks { provider_subnet: At::nowhere(Subnet::DEFAULT_PROVIDER) }
     }
+}
+
+/// The web site.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dashboard {
+    /// What the pages are called (default OctOpenStack).
+    pub title: At<String>,
+    /// How they look when a visitor has not chosen (default `default`).
+    pub theme: Theme,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Dashboard { title: At::nowhere("OctOpenStack".into()), theme: Theme::default() }
+    }
+}
+
+/// Horizon's themes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Theme {
+    /// Plain.
+    #[default]
+    Default,
+    /// After Google's Material Design.
+    Material,
 }
 
 /// Settings of one service.

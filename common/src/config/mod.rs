@@ -5,6 +5,7 @@
 mod configuration;
 mod graph;
 mod problem;
+mod releases;
 mod services;
 mod units;
 mod validate;
@@ -84,13 +85,18 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let configuration = yaml::parse::<Configuration>(&configuration_name, &configuration_text);
     problems.extend(services.problems);
     problems.extend(configuration.problems);
-    let (Some(what), Some(mut how)) = (services.value, configuration.value) else {
+    let (Some(mut what), Some(mut how)) = (services.value, configuration.value) else {
         return Err(Problems(problems));
     };
     if let Err(problem) = apply_sets(&mut how, &sources.sets) {
         problems.push(problem);
     }
     let templates = sources.dir.join(TEMPLATES);
+    let releases = releases::known(&what, &templates);
+    // Of an unknown release only that is said: its files are missing for that reason.
+    if releases.is_empty() || releases.contains(how.release.as_str()) {
+        releases::choose(&mut what, &how.release);
+    }
     let blanked: BTreeSet<String> = services.blanked.into_iter().chain(configuration.blanked).collect();
     let files = validate::Files {
         services_text: &services_text,
@@ -98,6 +104,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         configuration_text: &configuration_text,
         template_exists: &|path| templates.join(path).is_file(),
         blanked: &blanked,
+        releases: &releases,
     };
     problems.extend(validate::check(&what, &how, &files));
     if problems.is_empty() {

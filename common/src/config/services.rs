@@ -12,7 +12,7 @@ use super::yaml::{At, Entries};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Services {
-    /// Images by short name; the Docker name is `octopenstack/<name>:<release>`.
+    /// Images by short name; the Docker name is `<images.repository>/<name>:<release>`.
     #[serde(default)]
     pub images: Entries<Image>,
     /// Services by name; the container is `<project>-<name>`.
@@ -55,6 +55,9 @@ pub struct Service {
     /// Path in the container -> template below `dockerfiles/`.
     #[serde(default)]
     pub config: Entries<At<String>>,
+    /// What its templates read as `variables.<name>`: where services that share them differ.
+    #[serde(default)]
+    pub variables: BTreeMap<String, serde_json::Value>,
     /// Bridge (with the other services), the host's own network, or that of another service.
     #[serde(default)]
     pub network: At<Network>,
@@ -280,7 +283,7 @@ pub struct Health {
     pub tcp: Option<TcpProbe>,
 }
 
-/// An HTTP API: becomes a frontend of the load balancer and an entry of Keystone's catalogue.
+/// An HTTP API or a web site: becomes a frontend of the load balancer, and an API an entry of Keystone's catalogue.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
@@ -292,6 +295,30 @@ pub struct Api {
     /// Entry of Keystone's catalogue.
     #[serde(default)]
     pub catalogue: Option<Catalogue>,
+    /// A web site: the load balancer speaks TLS for it, and shows what runs while it comes up.
+    #[serde(default)]
+    pub site: Option<Site>,
+}
+
+/// What a web site has more than an API.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Paths that other services answer.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// A path of a site that another service answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// How the path begins, for example `/serial/`.
+    pub path: String,
+    /// The service.
+    pub service: At<String>,
+    /// Its port in its container.
+    pub port: u16,
 }
 
 /// A service in Keystone's catalogue.
@@ -336,6 +363,8 @@ pub enum SecretKind {
     Fernet,
     /// 32 random bytes as 64 hexadecimal digits.
     Hex,
+    /// A private key and its certificate for `api_address`, signed by itself: PEM, the key first.
+    Certificate,
 }
 
 /// A container that runs once, to its end.

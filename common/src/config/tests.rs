@@ -128,3 +128,28 @@ fn mistakes_around_networks_are_shown_with_their_place() {
 fn a_service_cannot_live_in_its_own_network() {
     insta::assert_snapshot!(errors(&GOOD.replace("depends_on: [db]", "network: service:app"), ""));
 }
+
+#[test]
+fn the_release_chooses_the_files_of_an_image_and_an_unknown_one_is_refused_with_the_known() {
+    let good =
+        GOOD.replace("Dockerfile.tera }", "Dockerfile.tera, files: [\"base/pins-{{ release }}.lock\"] }");
+    let (dir, mut sources) = folder(&good, "release: \"2026.3\"\n");
+    for release in ["2026.1", "2026.2"] {
+        std::fs::write(dir.join(format!("dockerfiles/base/pins-{release}.lock")), "").unwrap();
+    }
+    insta::assert_snapshot!(load(&sources).unwrap_err().to_string());
+    sources.sets = vec!["release=\"2026.1\"".into()];
+    let config = load(&sources).unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+    let image = config.services.images.get("base").unwrap();
+    assert_eq!(image.files[0].as_str(), "base/pins-2026.1.lock");
+    assert_eq!(config.configuration.image("base"), "octopenstack/base:2026.1");
+}
+
+#[test]
+fn a_file_that_no_release_has_is_named() {
+    let services =
+        GOOD.replace("Dockerfile.tera }", "Dockerfile.tera, files: [\"base/{{ release }}.lock\"] }");
+    let text = errors(&services, "");
+    assert!(text.contains("names the file dockerfiles/base/2026.2.lock, which does not exist"), "{text}");
+}

@@ -78,6 +78,11 @@ impl<T> Entries<T> {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
+    /// The values alone, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
     /// The keys alone, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.value.as_str())

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, HealthStatusEnum};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder,
-    StopContainerOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
 
@@ -43,6 +43,8 @@ pub struct Container {
     pub healthy: Option<bool>,
     /// Addresses by network.
     pub addresses: BTreeMap<String, String>,
+    /// The storage driver, and where it keeps the file system. Not known from a list.
+    pub storage: (String, BTreeMap<String, String>),
 }
 
 /// `State.Status` of a container.
@@ -113,6 +115,15 @@ impl Engine {
         self.docker().kill_container(name, Some(options)).await.map_err(|e| self.error(e))
     }
 
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when there is one of the new name.
+    pub async fn rename_container(&self, name: &str, new: &str) -> Result<(), Error> {
+        let options = RenameContainerOptionsBuilder::default().name(new).build();
+        self.docker().rename_container(name, options).await.map_err(|e| self.error(e))
+    }
+
     /// Removes a container with its anonymous volumes, running or not. Returns false when there was none.
     pub async fn remove_container(&self, name: &str) -> Result<bool, Error> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -173,7 +184,9 @@ impl Container {
         let state = found.state.unwrap_or_default();
         let config = found.config.unwrap_or_default();
         let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let storage = found.graph_driver.map(|driver| (driver.name, driver.data.into_iter().collect()));
         Self {
+            storage: storage.unwrap_or_default(),
             id: found.id.unwrap_or_default(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),

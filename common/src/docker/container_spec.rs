@@ -8,6 +8,8 @@ use bollard::models::{
     NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
+use super::limits::{DiskIo, Ulimit};
+
 /// A complete container: creating it needs no other input.
 ///
 /// There is no way to ask for a privileged one: neither the services of the platform nor instances ever are.
@@ -32,6 +34,8 @@ pub struct ContainerSpec {
     pub command: Option<Vec<String>>,
     /// Instead of the image's working directory.
     pub working_dir: Option<String>,
+    /// A terminal in the place of standard input and output; its input stays open although nobody types.
+    pub tty: bool,
     /// Run Docker's small init as PID 1.
     pub init: bool,
     /// Instead of the image's stop signal.
@@ -42,6 +46,12 @@ pub struct ContainerSpec {
     pub healthcheck: Option<Healthcheck>,
     /// Limits by control groups.
     pub limits: Limits,
+    /// Limits of the root disk's traffic.
+    pub disk_io: Option<DiskIo>,
+    /// Limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of `/dev/shm`; 0 means Docker's 64 MiB.
+    pub shm_size: i64,
     /// Capabilities beyond the default set.
     pub cap_add: Vec<String>,
     /// Capabilities taken from the default set; `ALL` for all.
@@ -105,10 +115,10 @@ pub struct PublishedPort {
     pub container_port: u16,
 }
 
-/// How dockerd asks whether a service is well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How dockerd asks whether a service is well. Times and numbers of zero are left to the image and to Docker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Healthcheck {
-    /// A command inside the container; exit code 0 means well.
+    /// A command inside the container; exit code 0 means well. Nothing is asked when it is empty.
     pub command: Vec<String>,
     /// Time between two checks.
     pub interval: Duration,
@@ -150,6 +160,8 @@ impl ContainerSpec {
             entrypoint: self.entrypoint.clone(),
             cmd: self.command.clone(),
             working_dir: self.working_dir.clone(),
+            tty: self.tty.then_some(true),
+            open_stdin: self.tty.then_some(true),
             labels: Some(hash_map(&self.labels)),
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
@@ -164,7 +176,14 @@ impl ContainerSpec {
 
     fn host_config(&self) -> HostConfig {
         let limits = &self.limits;
+        let throttled = |of: fn(&DiskIo) -> i64| self.disk_io.as_ref().and_then(|io| io.throttle(of(io)));
         HostConfig {
+            blkio_device_read_bps: throttled(|io| io.read_bytes_sec),
+            blkio_device_write_bps: throttled(|io| io.write_bytes_sec),
+            blkio_device_read_iops: throttled(|io| io.read_iops_sec),
+            blkio_device_write_iops: throttled(|io| io.write_iops_sec),
+            ulimits: filled(&self.ulimits.iter().map(Ulimit::body).collect::<Vec<_>>()),
+            shm_size: limit(self.shm_size),
             cpu_shares: limit(limits.cpu_shares),
             cpu_period: limit(limits.cpu_period),
             cpu_quota: limit(limits.cpu_quota),
@@ -227,7 +246,8 @@ impl PublishedPort {
 impl Healthcheck {
     fn body(&self) -> HealthConfig {
         let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).ok();
-        let test = std::iter::once("CMD".to_owned()).chain(self.command.iter().cloned()).collect();
+        let kind = if self.command.is_empty() { "NONE" } else { "CMD" };
+        let test = std::iter::once(kind.to_owned()).chain(self.command.iter().cloned()).collect();
         HealthConfig {
             test: Some(test),
             interval: nanoseconds(self.interval),
@@ -262,7 +282,7 @@ fn limit(value: i64) -> Option<i64> {
     (value != 0).then_some(value)
 }
 
-fn filled(list: &[String]) -> Option<Vec<String>> {
+fn filled<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 

@@ -1,8 +1,11 @@
 //! Calls on images. Building and importing base images is the deployer's, in its own file.
 
+use std::collections::HashMap;
 use std::io;
 
-use bollard::query_parameters::{ImportImageOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
@@ -23,8 +26,12 @@ pub struct Image {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Docker's name of the architecture (`amd64`).
     pub architecture: String,
+    /// Digests of its layers as they are unpacked (diff ids), the lowest first. Not known from a list.
+    pub layers: Vec<String>,
     /// Bytes of all its layers, unpacked.
     pub size: u64,
+    /// When it got its last name here, as RFC 3339. Not known from a list.
+    pub tagged_at: Option<String>,
 }
 
 impl Engine {
@@ -42,8 +49,29 @@ impl Engine {
             command: config.cmd.unwrap_or_default(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),
             architecture: found.architecture.unwrap_or_default(),
+            layers: found.root_fs.and_then(|root| root.layers).unwrap_or_default(),
             size: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            tagged_at: found
+                .metadata
+                .and_then(|metadata| metadata.last_tag_time)
+                .map(|time| time.to_string()),
         })
+    }
+
+    /// Images whose name matches `reference` (`nova-image/*`): ids and tags.
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
+    pub async fn list_images(&self, reference: &str) -> Result<Vec<Image>, Error> {
+        let filters = HashMap::from([("reference", vec![reference])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let found = self.docker().list_images(Some(options)).await.map_err(|e| self.error(e))?;
+        let image = |image: bollard::models::ImageSummary| Image {
+            id: image.id,
+            tags: image.repo_tags,
+            ..Image::default()
+        };
+        Ok(found.into_iter().map(image).collect())
     }
 
     /// `docker load` of an archive. Returns when all of it is in Docker.

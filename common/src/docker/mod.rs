@@ -4,12 +4,20 @@
 //! field which Docker renames concerns one file here.
 
 mod archive;
+mod commit;
 mod container;
 mod container_spec;
 mod error;
 mod events;
+mod exec;
+mod freeze;
 mod image;
+mod limits;
+mod stats;
 mod system;
+mod terminal;
+mod update;
+mod volume;
 
 use std::time::Duration;
 
@@ -17,8 +25,12 @@ pub use container::{Container, ContainerStatus, LogLines};
 pub use container_spec::{ContainerSpec, Healthcheck, Limits, LogConfig, PublishedPort, Restart};
 pub use error::Error;
 pub use events::ContainerEvent;
+pub use exec::Executed;
 pub use image::Image;
+pub use limits::{DiskIo, Ulimit};
+pub use stats::{DiskStats, Stats};
 pub use system::{Info, Version};
+pub use terminal::Terminal;
 
 /// The oldest API spoken here: Docker 19.03, and what Zun uses as well.
 const OLDEST_API: (usize, usize) = (1, 40);

@@ -1,7 +1,7 @@
 //! `nova.objects.instance`: a server.
 
 use super::fields::{TaskState, VmState};
-use super::{Flavor, InstanceInfoCache};
+use super::{Flavor, InstanceInfoCache, Versioned};
 use crate::ids::InstanceUuid;
 
 object! {
@@ -24,10 +24,11 @@ object! {
         text task_state, set_task_state_text;
         int power_state, set_power_state;
         int progress, set_progress;
-        int memory_mb;
-        int vcpus;
-        int root_gb;
-        int ephemeral_gb;
+        int instance_type_id, set_instance_type_id;
+        int memory_mb, set_memory_mb;
+        int vcpus, set_vcpus;
+        int root_gb, set_root_gb;
+        int ephemeral_gb, set_ephemeral_gb;
         text os_type;
         text created_at;
         text updated_at;
@@ -35,7 +36,7 @@ object! {
         text launched_at, set_launched_at;
         text terminated_at, set_terminated_at;
         text root_device_name, set_root_device_name;
-        text config_drive;
+        text config_drive, set_config_drive;
         text key_name;
         text key_data;
         dict metadata;
@@ -43,6 +44,9 @@ object! {
         flag deleted;
         flag cleaned, set_cleaned;
         object(Flavor) flavor;
+        object(Flavor) old_flavor;
+        object(Flavor) new_flavor;
+        any migration_context, set_migration_context;
         object(InstanceInfoCache) info_cache;
         any device_metadata, set_device_metadata;
     }
@@ -69,6 +73,26 @@ impl Instance {
         self.task_state().map(TaskState::read)
     }
 
+    /// Sets the flavor and the columns that come from it (Nova: `_set_instance_info`).
+    pub fn adopt_flavor(&mut self, flavor: &Flavor) {
+        self.set_instance_type_id(flavor.id());
+        self.set_memory_mb(flavor.memory_mb());
+        self.set_vcpus(flavor.vcpus());
+        self.set_root_gb(flavor.root_gb());
+        self.set_ephemeral_gb(flavor.ephemeral_gb());
+        let (old, new) = (self.old_flavor(), self.new_flavor());
+        self.set_flavors(Some(flavor), old.as_ref(), new.as_ref());
+    }
+
+    /// Sets the flavor it has, had and will have. They are saved together: the conductor would read those that do not come
+    /// along from the database, and the ones that do along with them.
+    pub fn set_flavors(&mut self, current: Option<&Flavor>, old: Option<&Flavor>, new: Option<&Flavor>) {
+        for (field, flavor) in [("flavor", current), ("old_flavor", old), ("new_flavor", new)] {
+            let value = flavor.map_or(serde_json::Value::Null, |flavor| flavor.object().primitive());
+            self.object_mut().set(field, value);
+        }
+    }
+
     /// Sets what the instance is.
     pub fn set_state(&mut self, state: VmState) {
         self.set_vm_state_text(state.as_str());
@@ -83,7 +107,6 @@ impl Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::Versioned;
     use serde_json::json;
 
     fn instance(data: serde_json::Value) -> Result<Instance, crate::objects::Error> {

@@ -9,11 +9,13 @@ mod macros;
 
 mod block_device_mapping;
 mod compute_node;
+mod console_auth_token;
 pub mod fields;
 mod flavor;
 mod image_meta;
 mod instance;
 mod instance_fault;
+mod instance_group;
 mod instance_info_cache;
 pub mod manifest;
 mod migration;
@@ -25,10 +27,12 @@ mod virtual_interface;
 
 pub use block_device_mapping::BlockDeviceMapping;
 pub use compute_node::{ComputeNode, HvSpec};
+pub use console_auth_token::ConsoleAuthToken;
 pub use flavor::Flavor;
 pub use image_meta::ImageMeta;
 pub use instance::Instance;
 pub use instance_fault::InstanceFault;
+pub use instance_group::InstanceGroup;
 pub use instance_info_cache::InstanceInfoCache;
 pub use migration::Migration;
 pub use network_request::NetworkRequest;

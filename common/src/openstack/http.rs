@@ -16,6 +16,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without a single byte from the service after which the connection counts as lost.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// As [`READ_TIMEOUT`], while a body is being sent: the service says nothing until it has all of it.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// The largest part of an error page that is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
@@ -33,6 +36,8 @@ pub struct Request<'a> {
     pub user_token: Option<&'a str>,
     /// JSON body.
     pub body: Option<Value>,
+    /// What the body is when it is not called `application/json`.
+    pub content_type: Option<&'a str>,
 }
 
 /// Without token and body, which may hold secrets.
@@ -45,7 +50,15 @@ impl std::fmt::Debug for Request<'_> {
 impl<'a> Request<'a> {
     /// A request without a body, as the service itself.
     pub fn new(method: Method, path: &'a str) -> Self {
-        Self { method, path, microversion: None, request_id: None, user_token: None, body: None }
+        Self {
+            method,
+            path,
+            microversion: None,
+            request_id: None,
+            user_token: None,
+            body: None,
+            content_type: None,
+        }
     }
 
     /// Adds a JSON body.
@@ -68,11 +81,23 @@ impl<'a> Request<'a> {
 /// # Errors
 /// [`Error::CaFile`] when `cafile` cannot be read.
 pub(super) fn client(credentials: &Credentials) -> Result<Client, Error> {
+    client_with(credentials, READ_TIMEOUT)
+}
+
+/// As [`client`], for requests with a long body.
+///
+/// # Errors
+/// As [`client`].
+pub(super) fn upload_client(credentials: &Credentials) -> Result<Client, Error> {
+    client_with(credentials, UPLOAD_TIMEOUT)
+}
+
+fn client_with(credentials: &Credentials, read_timeout: Duration) -> Result<Client, Error> {
     let builder = || {
         Client::builder()
             .user_agent(concat!("octopenstack/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
+            .read_timeout(read_timeout)
             .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(30))
             .tls_danger_accept_invalid_certs(credentials.insecure)

@@ -161,6 +161,23 @@ impl Placement {
         absent_is_none(self.service.send(&request).await).map(drop)
     }
 
+    /// Takes away what a consumer holds unless it changes meanwhile; nothing is fine (Nova:
+    /// `delete_allocation_for_instance` without force).
+    ///
+    /// # Errors
+    /// A conflict (409) when it did.
+    pub async fn empty_allocations(&self, consumer: &str) -> Result<(), Error> {
+        let path = format!("/allocations/{consumer}");
+        let mut held: serde_json::Value = self.service.json(&get(&path)).await?;
+        let empty = |held: &serde_json::Value| held.as_object().is_none_or(serde_json::Map::is_empty);
+        if held.get("allocations").is_none_or(empty) {
+            return Ok(());
+        }
+        held["allocations"] = serde_json::json!({});
+        let request = Request::new(Method::PUT, &path).microversion(MICROVERSION).json(held);
+        self.service.send(&request).await.map(drop)
+    }
+
     /// Gives what one consumer holds to another, in the place of what that one holds; nothing to give is fine (Nova:
     /// `move_allocations`).
     pub async fn move_allocations(&self, from: &str, to: &str) -> Result<(), Error> {
@@ -187,6 +204,25 @@ impl Placement {
         };
         let body = serde_json::json!({ from: entry(&source, &empty), to: entry(&target, given) });
         let request = Request::new(Method::POST, "/allocations").microversion(MICROVERSION).json(body);
+        self.service.send(&request).await.map(drop)
+    }
+
+    /// Takes what a consumer holds of one provider from it; nothing is fine.
+    pub async fn leave(&self, consumer: &str, provider: &str) -> Result<(), Error> {
+        let path = format!("/allocations/{consumer}");
+        let mut held: serde_json::Value = self.service.json(&get(&path)).await?;
+        let allocations = held.get_mut("allocations").and_then(serde_json::Value::as_object_mut);
+        let Some(allocations) = allocations else { return Ok(()) };
+        if allocations.remove(provider).is_none() {
+            return Ok(());
+        }
+        if allocations.is_empty() {
+            return self.delete_allocations(consumer).await;
+        }
+        for given in allocations.values_mut().filter_map(serde_json::Value::as_object_mut) {
+            given.remove("generation");
+        }
+        let request = Request::new(Method::PUT, &path).microversion(MICROVERSION).json(held);
         self.service.send(&request).await.map(drop)
     }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -72,6 +72,7 @@ pub struct Session {
 struct Shared {
     credentials: Credentials,
     client: Client,
+    uploads: Client,
     /// Held while somebody logs in, so that a crowd of callers makes one login.
     login: Mutex<Option<Arc<Login>>>,
 }
@@ -92,8 +93,8 @@ impl Session {
     /// # Errors
     /// [`Error::CaFile`] when `cafile` cannot be read.
     pub fn new(credentials: Credentials) -> Result<Self, Error> {
-        let client = http::client(&credentials)?;
-        Ok(Self { shared: Arc::new(Shared { credentials, client, login: Mutex::new(None) }) })
+        let (client, uploads) = (http::client(&credentials)?, http::upload_client(&credentials)?);
+        Ok(Self { shared: Arc::new(Shared { credentials, client, uploads, login: Mutex::new(None) }) })
     }
 
     /// A client of one service of the catalogue (`placement`, `image`).
@@ -202,15 +203,12 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::send`].
-    pub async fn upload(&self, method: Method, path: &str, body: reqwest::Body) -> Result<Response, Error> {
+    pub async fn upload(&self, request: &Request<'_>, body: reqwest::Body) -> Result<Response, Error> {
         let login = self.session.current().await?;
-        let url = self.url(&login, path)?;
-        let builder = self.session.shared.client.request(method.clone(), &url);
-        let builder = builder
-            .header("X-Auth-Token", login.token.reveal())
-            .header("Content-Type", "application/octet-stream")
-            .body(body);
-        http::send_once(&method, &url, builder).await
+        let url = self.url(&login, request.path)?;
+        let builder = prepare(&self.session.shared.uploads, (&login, &url), request);
+        let builder = builder.header("Content-Type", "application/octet-stream").body(body);
+        http::send_once(&request.method, &url, builder).await
     }
 
     /// The address of a path below this service's endpoint.
@@ -224,25 +222,31 @@ impl Service {
 
     async fn send_with(&self, login: &Login, request: &Request<'_>) -> Result<Response, Error> {
         let url = self.url(login, request.path)?;
-        let mut builder = self.session.shared.client.request(request.method.clone(), &url);
-        builder = match request.user_token {
-            Some(user) => {
-                builder.header("X-Auth-Token", user).header("X-Service-Token", login.token.reveal())
-            }
-            None => builder.header("X-Auth-Token", login.token.reveal()),
-        };
-        if let Some(microversion) = request.microversion {
-            builder = builder.header("OpenStack-API-Version", microversion);
-        }
-        if let Some(id) = request.request_id {
-            builder = builder.header("X-Openstack-Request-Id", id);
+        let mut builder = prepare(&self.session.shared.client, (login, &url), request);
+        if let Some(content_type) = request.content_type {
+            builder = builder.header("Content-Type", content_type);
         }
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
-        let builder = builder.header("Accept", "application/json, */*;q=0.1");
         http::send(&request.method, &url, builder, request.method.is_idempotent()).await
     }
+}
+
+/// All of a request but its body.
+fn prepare(client: &Client, (login, url): (&Login, &str), request: &Request<'_>) -> RequestBuilder {
+    let mut builder = client.request(request.method.clone(), url);
+    builder = match request.user_token {
+        Some(user) => builder.header("X-Auth-Token", user).header("X-Service-Token", login.token.reveal()),
+        None => builder.header("X-Auth-Token", login.token.reveal()),
+    };
+    if let Some(microversion) = request.microversion {
+        builder = builder.header("OpenStack-API-Version", microversion);
+    }
+    if let Some(id) = request.request_id {
+        builder = builder.header("X-Openstack-Request-Id", id);
+    }
+    builder.header("Accept", "application/json, */*;q=0.1")
 }
 
 /// `auth_url` is written with and without the version, with and without a slash.

@@ -45,8 +45,8 @@ impl Apply<'_> {
         service: &Service,
         image_id: &str,
     ) -> Result<DesiredService, render::Error> {
-        let files = self.templates.files(&self.platform, &self.secrets, name, service)?;
         let host_folder = self.paths().host_folder(name);
+        let files = self.templates.files(&self.platform, &self.secrets, (name, service), &host_folder)?;
         let context = command_context(&self.platform, name, service, &host_folder);
         let words = |what: &str, words: &[String]| -> Result<Vec<String>, render::Error> {
             words.iter().map(|word| self.templates.value(what, word, &context)).collect()

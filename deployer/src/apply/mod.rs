@@ -129,8 +129,9 @@ impl<'a> Apply<'a> {
     /// Reads secrets (making missing ones) and templates. `docker` is connected already.
     pub(crate) fn new(settings: &'a Settings, docker: Docker) -> Result<Self, Error> {
         let platform = Platform::new(&settings.config, &settings.profiles);
-        let secrets =
-            crate::bootstrap::secrets::ensure(&settings.paths.secrets(), &platform.wanted_secrets())?;
+        let address = *settings.config.configuration.api_address;
+        let wanted = platform.wanted_secrets();
+        let secrets = crate::bootstrap::secrets::ensure(&settings.paths.secrets(), &wanted, address)?;
         let templates = Templates::load(&settings.config.templates)?;
         Ok(Self::with_secrets(settings, docker, platform, secrets, templates))
     }

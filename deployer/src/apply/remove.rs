@@ -105,7 +105,7 @@ impl Apply<'_> {
     async fn remove_images(&self) -> Vec<Error> {
         let config = &self.settings.config;
         let mut names: Vec<String> =
-            config.services.images.names().map(|name| images::full_name(config, name)).collect();
+            config.services.images.names().map(|name| config.configuration.image(name)).collect();
         names.push(images::ROOT.to_owned());
         let mut errors = Vec::new();
         for name in names {
@@ -144,7 +144,7 @@ impl Apply<'_> {
         }
         if extent.images {
             for name in self.settings.config.services.images.names() {
-                let name = images::full_name(&self.settings.config, name);
+                let name = self.settings.config.configuration.image(name);
                 if images::inspect(docker, &name).await?.is_some() && !docker.is_image_used(&name).await? {
                     left.insert(format!("image {name}"));
                 }

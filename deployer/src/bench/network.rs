@@ -17,7 +17,7 @@ use crate::engine::Docker;
 use crate::printer::Printer;
 
 /// How often the API is asked.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(20);
 /// Longest wait for a server.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Servers, networks and groups of a benchmark are called so.
@@ -39,6 +39,8 @@ pub(crate) struct Subjects {
     pub(crate) docker_image: String,
     /// The compute host.
     pub(crate) host: String,
+    /// Id of the project that boots.
+    pub(crate) project: String,
     /// Id of a network that the router knows.
     pub(crate) network: String,
     /// Id of the router.
@@ -159,13 +161,16 @@ impl Bench<'_> {
                 [(Some(&self.subjects.network), &mut boots.with), (None, &mut boots.without)]
             {
                 let start = Instant::now();
-                let server = self.boot(network).await?;
+                let asked = self.ask(network).await?;
+                self.cloud.wait_settled(&asked, POLL, LIMIT).await?;
                 samples.push(start.elapsed());
+                let server = self.cloud.wait_active(&asked, POLL, LIMIT).await?.id;
                 self.cloud.delete(&server, POLL, LIMIT).await?;
             }
-            let (network, host) = (&self.subjects.network, &self.subjects.host);
+            let port = (self.subjects.network.as_str(), made.group.as_str());
+            let of = (self.subjects.project.as_str(), self.subjects.host.as_str());
             let start = Instant::now();
-            let port = self.cloud.bound_port(network, &made.group, host).await?;
+            let port = self.cloud.port_of_a_boot(port, of).await?;
             boots.neutron.push(start.elapsed());
             self.cloud.delete_network_resource(PORT, &port).await?;
         }
@@ -174,11 +179,16 @@ impl Bench<'_> {
 
     /// A server that is ACTIVE; its uuid.
     async fn boot(&self, network: Option<&String>) -> Result<String, Error> {
+        let asked = self.ask(network).await?;
+        Ok(self.cloud.wait_active(&asked, POLL, LIMIT).await?.id)
+    }
+
+    /// Asks for a server; its uuid.
+    async fn ask(&self, network: Option<&String>) -> Result<String, Error> {
         let access = network.map(|network| Access { network, security_group: NAME, key: self.subjects.key });
         let (image, flavor) = (&self.subjects.image, &self.subjects.flavor);
         let host = Some(self.subjects.host.as_str());
         let asked = self.cloud.boot(&NewServer { name: NAME, image, flavor, host, count: 1, access }).await?;
-        self.cloud.wait_active(&asked.id, POLL, LIMIT).await?;
         Ok(asked.id)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,9 @@ pub(crate) enum Error {
     /// The system has no randomness to give.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
+    /// No certificate.
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
 }
 
 /// All secrets of a platform by name.
@@ -67,12 +71,18 @@ impl Secrets {
 }
 
 /// Reads the secrets and adds the missing ones of `wanted`.
-pub(crate) fn ensure(path: &Path, wanted: &BTreeMap<String, SecretKind>) -> Result<Secrets, Error> {
+///
+/// `address`: what a certificate is for.
+pub(crate) fn ensure(
+    path: &Path,
+    wanted: &BTreeMap<String, SecretKind>,
+    address: Ipv4Addr,
+) -> Result<Secrets, Error> {
     let mut secrets = read(path)?;
     let before = secrets.0.len();
     for (name, kind) in wanted {
         if !secrets.0.contains_key(name) {
-            secrets.0.insert(name.clone(), Secret::new(generate(*kind)?));
+            secrets.0.insert(name.clone(), Secret::new(generate(*kind, address)?));
         }
     }
     if secrets.0.len() > before {
@@ -101,7 +111,7 @@ pub(crate) fn read(path: &Path) -> Result<Secrets, Error> {
         let (name, value) = line
             .split_once(": ")
             .ok_or_else(|| damaged(format!("line {} is no `name: value`", number + 1)))?;
-        secrets.insert(name.to_owned(), Secret::new(value.trim_matches('"')));
+        secrets.insert(name.to_owned(), Secret::new(value.trim_matches('"').replace("\\n", "\n")));
     }
     Ok(Secrets(secrets))
 }
@@ -113,19 +123,28 @@ fn write(path: &Path, secrets: &Secrets) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     writeln!(file, "# Passwords and keys of this platform. Generated; services hold copies: do not edit.")?;
     for (name, secret) in secrets.iter() {
-        writeln!(file, "{name}: \"{}\"", secret.reveal())?;
+        // A certificate has lines.
+        writeln!(file, "{name}: \"{}\"", secret.reveal().replace('\n', "\\n"))?;
     }
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
     std::fs::File::open(folder)?.sync_all()
 }
 
-fn generate(kind: SecretKind) -> Result<String, Error> {
+fn generate(kind: SecretKind, address: Ipv4Addr) -> Result<String, Error> {
     match kind {
         SecretKind::Password => password(32),
         SecretKind::Fernet => Ok(URL_SAFE.encode(random::<32>()?)),
         SecretKind::Hex => Ok(random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect()),
+        SecretKind::Certificate => Ok(certificate(address)?),
     }
+}
+
+/// A key and a certificate of its own for this host: browsers ask once whether it is to be trusted.
+fn certificate(address: Ipv4Addr) -> Result<String, rcgen::Error> {
+    let names = [address.to_string(), "localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    Ok(made.signing_key.serialize_pem() + &made.cert.pem())
 }
 
 /// Letters and digits: safe in URLs, SQL and ini files without any quoting.
@@ -159,9 +178,9 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("octo-secrets-{}", std::process::id()));
         let path = dir.join("secrets.yaml");
         let one = BTreeMap::from([("a".to_owned(), SecretKind::Password)]);
-        let first = ensure(&path, &one).unwrap();
+        let first = ensure(&path, &one, Ipv4Addr::LOCALHOST).unwrap();
         let two = BTreeMap::from([("b".to_owned(), SecretKind::Fernet), ("c".to_owned(), SecretKind::Hex)]);
-        let second = ensure(&path, &two).unwrap();
+        let second = ensure(&path, &two, Ipv4Addr::LOCALHOST).unwrap();
         assert_eq!(first.get("a"), second.get("a"));
         assert_eq!(second.get("b").unwrap().reveal().len(), 44);
         assert_eq!(second.get("c").unwrap().reveal().len(), 64);
@@ -172,7 +191,10 @@ mod tests {
 
     #[test]
     fn passwords_need_no_quoting_and_differ() {
-        let (a, b) = (generate(SecretKind::Password).unwrap(), generate(SecretKind::Password).unwrap());
+        let (a, b) = (
+            generate(SecretKind::Password, Ipv4Addr::LOCALHOST).unwrap(),
+            generate(SecretKind::Password, Ipv4Addr::LOCALHOST).unwrap(),
+        );
         assert_eq!(a.len(), 32);
         assert!(a.chars().all(|c| c.is_ascii_alphanumeric()));
         assert_ne!(a, b);

@@ -43,6 +43,23 @@ impl Cloud {
         Ok(())
     }
 
+    /// Keeps the scheduler from putting servers on a host.
+    ///
+    /// # Errors
+    /// When nova-api refuses.
+    pub(crate) async fn disable_compute(&self, host: &str, reason: &str) -> Result<(), Error> {
+        let path = format!("/os-services?binary=nova-compute&host={host}");
+        let found: Services =
+            self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
+        for service in found.services {
+            let path = format!("/os-services/{}", service.id);
+            let body = serde_json::json!({"status": "disabled", "disabled_reason": reason});
+            let request = Request::new(Method::PUT, &path).microversion(COMPUTE).json(body);
+            self.compute.send(&request).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the scheduler can reach any hypervisor: it is mapped to a cell, and its compute service is up.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ impl Cloud {
             "visibility": "public", "min_ram": 32});
         let image: Image = self.image.json(&Request::new(Method::POST, "/v2/images").json(record)).await?;
         let file = format!("/v2/images/{}/file", image.id);
-        if let Err(error) = self.image.upload(Method::PUT, &file, archive).await {
+        if let Err(error) = self.image.upload(&Request::new(Method::PUT, &file), archive).await {
             let path = format!("/v2/images/{}", image.id);
             // The first error is the one to tell.
             let _ = self.image.send(&Request::new(Method::DELETE, &path)).await;

@@ -36,16 +36,23 @@ struct Project {
 }
 
 impl Cloud {
+    /// The id of a project by its name.
+    ///
+    /// # Errors
+    /// [`Error::NoProject`], and when Keystone refuses.
+    pub(crate) async fn project_id(&self, project: &str) -> Result<String, Error> {
+        let path = format!("/projects?name={project}");
+        let found: Projects = self.identity.json(&Request::new(Method::GET, &path)).await?;
+        let project_of_name = found.projects.into_iter().next();
+        project_of_name.map(|project| project.id).ok_or_else(|| Error::NoProject(project.to_owned()))
+    }
+
     /// Gives the project (by its name) another quota and returns the one it had.
     ///
     /// # Errors
     /// [`Error::NoProject`], and when Keystone or Nova refuses.
     pub(crate) async fn change_quota(&self, project: &str, quota: Quota) -> Result<Quota, Error> {
-        let path = format!("/projects?name={project}");
-        let found: Projects = self.identity.json(&Request::new(Method::GET, &path)).await?;
-        let Some(Project { id }) = found.projects.into_iter().next() else {
-            return Err(Error::NoProject(project.to_owned()));
-        };
+        let id = self.project_id(project).await?;
         let path = format!("/os-quota-sets/{id}");
         let before: Quotas =
             self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;

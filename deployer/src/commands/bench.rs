@@ -113,6 +113,7 @@ async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
         flavor,
         docker_image: platform.image("demo-instance"),
         host: settings.config.configuration.compute.host.clone(),
+        project: cloud.project_id(&settings.config.configuration.admin.project).await?,
         network: demo.private,
         router: demo.router,
         key: super::demo::networks::NAME,

@@ -54,6 +54,14 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     check::ssh(&address, &networks.key, LIMIT).await?;
     settings.printer.step("its web server answers, and SSH lets the key in");
     settings.printer.data(&farewell(&server, &address, &networks.key));
+    if let Some(site) = Platform::new(&settings.config, &settings.profiles).site() {
+        let user = &settings.config.configuration.admin.user;
+        settings.printer.data(&format!(
+            "  {site}/                                the dashboard: log in as {user} with the password that\n\
+             {:52}./octopenstack openrc shows; its certificate is the platform's own",
+            ""
+        ));
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! `test`: all tests. The live ones run on a platform of their own (`tests/platform.yaml`), which is made by the same
-//! commands a user gives, and removed after.
+//! commands a user gives, and removed after. What `--set` says holds for it, too: `test --set 'release="2026.1"'`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
@@ -17,8 +17,12 @@ use crate::settings::Settings;
 
 /// The configuration of the test platform, from the project's root.
 const PLATFORM: &str = "tests/platform.yaml";
-/// The profile with Tempest.
-const PROFILE: &str = "test";
+/// The profiles with Tempest and with a second hypervisor.
+const PROFILES: [&str; 2] = ["test", "second-host"];
+/// Starts and stops the Docker engine of the second hypervisor, from the project's root.
+const SECOND_ENGINE: &str = "tests/second-engine";
+/// The service whose folder holds that engine.
+const SECOND_AGENT: &str = "nova-docker-agent-2";
 /// Live tests at a time: they wait more than they work.
 const LIVE_THREADS: &str = "--test-threads=4";
 /// Tempest's workers: they wait more than they work.
@@ -60,11 +64,11 @@ pub(super) async fn run(settings: &Settings, test: &Test) -> Result<ExitCode> {
         let start = Instant::now();
         verdicts.note("unit, golden, replay, scripted", start, bed.cargo());
     }
-    if wanted(TestPart::Live) || wanted(TestPart::Tempest) {
+    if [TestPart::Live, TestPart::Browser, TestPart::Tempest].into_iter().any(wanted) {
         let start = Instant::now();
         // What a broken run left behind must not be found by this one.
-        bed.octopenstack(&["rm"])?;
-        verdicts.note("demo on the test platform", start, bed.octopenstack(&["demo"]).map(|s| s.success()));
+        bed.remove()?;
+        verdicts.note("demo on the test platform", start, bed.demo().await);
         if verdicts.all_passed() {
             live(&bed, test, &mut verdicts).await;
         }
@@ -73,7 +77,7 @@ pub(super) async fn run(settings: &Settings, test: &Test) -> Result<ExitCode> {
         }
         if !test.keep {
             let start = Instant::now();
-            verdicts.note("rm leaves nothing", start, bed.octopenstack(&["rm"]).map(|s| s.success()));
+            verdicts.note("rm leaves nothing", start, bed.remove());
         }
     }
     settings.printer.data(&format!("\n{}", verdicts.summary()));
@@ -86,6 +90,10 @@ async fn live(bed: &Bed, test: &Test, verdicts: &mut Verdicts) {
     if wanted(TestPart::Live) {
         let start = Instant::now();
         verdicts.note("live tests", start, bed.live());
+    }
+    if wanted(TestPart::Browser) {
+        let start = Instant::now();
+        verdicts.note("dashboard in a browser", start, bed.browser().await);
     }
     if wanted(TestPart::Tempest) {
         let start = Instant::now();
@@ -107,23 +115,25 @@ impl Bed {
         let configuration = root.join(PLATFORM);
         let binary = std::env::current_exe().context("cannot find this program's own file")?;
         let path = |path: &Path| path.display().to_string();
-        let arguments = [
+        let mut arguments = [
             "--config",
             &path(&root),
             "--configuration",
             &path(&configuration),
             "--profile",
-            PROFILE,
+            PROFILES[0],
             "--yes",
         ]
         .map(str::to_owned)
         .to_vec();
+        let sets = settings.sets.clone();
+        arguments.extend(sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
         let settings = Settings::resolve(crate::cli::Global {
             config: Some(root.clone()),
             configuration: Some(configuration),
             project: None,
-            sets: Vec::new(),
-            profiles: vec![PROFILE.to_owned()],
+            sets,
+            profiles: PROFILES.map(str::to_owned).to_vec(),
             yes: true,
             quiet: false,
             state_dir: settings.paths.all_state.clone(),
@@ -137,6 +147,32 @@ impl Bed {
         let mut command = Command::new(&self.binary);
         command.args(&self.arguments).args(arguments).stdin(Stdio::null());
         command.status().with_context(|| format!("cannot run {}", self.binary.display()))
+    }
+
+    /// The platform, and its second hypervisor. That one takes no servers until a test wants it to: most tests look at the
+    /// containers of the first.
+    async fn demo(&self) -> Result<bool> {
+        let started = self.second_engine("start")?
+            && self.octopenstack(&["demo"])?.success()
+            && self.octopenstack(&["--profile", PROFILES[1], "up"])?.success();
+        if started {
+            let host = format!("{}-2", self.settings.config.configuration.compute.host);
+            super::demo::cloud(&self.settings)?.disable_compute(&host, "for the tests of two hosts").await?;
+        }
+        Ok(started)
+    }
+
+    /// Takes the platform away, and the second hypervisor's engine with its containers.
+    fn remove(&self) -> Result<bool> {
+        // Its data is below the platform's.
+        let stopped = self.second_engine("stop")?;
+        Ok(self.octopenstack(&["rm"])?.success() && stopped)
+    }
+
+    fn second_engine(&self, verb: &str) -> Result<bool> {
+        let mut command = Command::new(self.root.join(SECOND_ENGINE));
+        command.arg(verb).arg(self.settings.paths.host_folder(SECOND_AGENT)).stdin(Stdio::null());
+        Ok(command.status().with_context(|| format!("cannot run {SECOND_ENGINE}"))?.success())
     }
 
     fn cargo(&self) -> Result<bool> {
@@ -153,6 +189,8 @@ impl Bed {
     /// The tests of a target that need the platform.
     fn ignored(&self, target: &str, threads: &str) -> Result<bool> {
         let platform = Platform::new(&self.settings.config, &self.settings.profiles);
+        let second = ["--profile", PROFILES[1]].map(str::to_owned);
+        let arguments: Vec<&String> = self.arguments.iter().chain(&second).collect();
         let mut command = Command::new("cargo");
         command
             .args(["test", "--release", "--locked", "--workspace", "--test", target, "--", "--ignored"])
@@ -162,8 +200,17 @@ impl Bed {
             .env("OVS_CONTAINER", platform.container("openvswitch"))
             // A failed test says what it saw; the addresses of a stripped binary say nothing.
             .env("RUST_LIB_BACKTRACE", "0")
-            .env("OCTOPENSTACK_TEST_ARGUMENTS", serde_json::to_string(&self.arguments)?);
+            .env("OCTOPENSTACK_TEST_ARGUMENTS", serde_json::to_string(&arguments)?);
         Ok(command.status().context("cannot run cargo")?.success())
+    }
+
+    /// What they saw is in the folder of the service's log.
+    async fn browser(&self) -> Result<bool> {
+        let docker = Docker::connect().await?;
+        let platform = Platform::new(&self.settings.config, &self.settings.profiles);
+        let command =
+            ["python3", "-B", "-m", "unittest", "discover", "--verbose", "--start-directory", "/etc/browser"];
+        Ok(docker.exec(&platform.container("browser"), command.map(str::to_owned).to_vec()).await? == 0)
     }
 
     /// The list is `tests/tempest/include.txt`; what is left out, and why, `tests/tempest/skips.txt`.

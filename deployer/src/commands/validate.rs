@@ -46,11 +46,12 @@ pub(super) fn templates(settings: &Settings) -> Result<BTreeMap<String, Vec<u8>>
         keep(dockerfile.map(|content| vec![(format!("images/{name}/Dockerfile"), content)]))?;
     }
     for (name, service) in &platform.services {
-        let rendered = templates.files(&platform, &secrets, name, service);
+        let host_folder = settings.paths.host_folder(name);
+        let rendered = templates.files(&platform, &secrets, (name, service), &host_folder);
         keep(rendered.map(|files| {
             files.into_iter().map(|file| (format!("services/{name}{}", file.path), file.content)).collect()
         }))?;
-        let context = command_context(&platform, name, service, &settings.paths.host_folder(name));
+        let context = command_context(&platform, name, service, &host_folder);
         let jobs = service.init.iter().flat_map(|job| &job.command);
         for word in
             service.command.iter().chain(jobs).chain(service.environment.iter().map(|(_, value)| value))

@@ -7,7 +7,7 @@ use bollard::query_parameters::BuildImageOptionsBuilder;
 use common::config::Image;
 use futures_util::StreamExt;
 
-use super::{Builder, Error, full_name, inspect};
+use super::{Builder, Error, inspect};
 use crate::engine::docker::explain;
 use crate::engine::{BUILD, KIND};
 use crate::printer::Task;
@@ -26,7 +26,7 @@ impl Builder<'_> {
         from: &str,
         parent_id: &str,
     ) -> Result<(String, bool), Error> {
-        let tag = full_name(self.config, name);
+        let tag = self.config.configuration.image(name);
         let context = self.context(name, image, from)?;
         let hash = context.hash(parent_id);
         let found = inspect(self.docker, &tag).await?;

@@ -64,11 +64,6 @@ pub(crate) struct Builder<'a> {
     pub(crate) no_cache: bool,
 }
 
-/// Name and tag of an image of `services.yaml`.
-pub(crate) fn full_name(config: &Config, name: &str) -> String {
-    format!("octopenstack/{name}:{}", config.configuration.release)
-}
-
 /// State of an image as its children wait for it: its id, or that it failed.
 type State = Option<Result<String, ()>>;
 
@@ -134,7 +129,7 @@ impl Builder<'_> {
                 let mut state = states[parent.as_str()].subscribe();
                 let state = state.wait_for(Option::is_some).await.map_err(|_| failed())?.clone();
                 let id = state.and_then(Result::ok).ok_or_else(failed)?;
-                (full_name(self.config, parent), id)
+                (self.config.configuration.image(parent), id)
             }
         };
         // The semaphore is never closed.
@@ -146,7 +141,7 @@ impl Builder<'_> {
     pub(crate) async fn ids(docker: &Docker, config: &Config) -> Result<BTreeMap<String, String>, Error> {
         let mut ids = BTreeMap::new();
         for name in config.services.images.names() {
-            if let Some(found) = inspect(docker, &full_name(config, name)).await? {
+            if let Some(found) = inspect(docker, &config.configuration.image(name)).await? {
                 ids.insert(name.to_owned(), found.id);
             }
         }

@@ -89,7 +89,7 @@ impl Platform {
 
     /// Full name of an image of `services.yaml`.
     pub(crate) fn image(&self, name: &str) -> String {
-        format!("octopenstack/{name}:{}", self.release())
+        self.config.configuration.image(name)
     }
 
     /// Named volumes of the enabled services.
@@ -175,9 +175,20 @@ impl Platform {
         }
     }
 
-    /// URL of an API for users, without its path.
+    /// URL of an API or a web site for users, without its path.
     pub(crate) fn public_url(&self, api: &Api) -> String {
-        format!("http://{}:{}", *self.config.configuration.api_address, api.port)
+        let address = *self.config.configuration.api_address;
+        match (&api.site, *api.port) {
+            (Some(_), 443) => format!("https://{address}"),
+            (Some(_), port) => format!("https://{address}:{port}"),
+            (None, port) => format!("http://{address}:{port}"),
+        }
+    }
+
+    /// URL of the web site; `None` when there is none.
+    pub(crate) fn site(&self) -> Option<String> {
+        let mut sites = self.apis().filter(|(_, api)| api.site.is_some());
+        sites.next().map(|(_, api)| self.public_url(api))
     }
 
     /// URL of an API for services, without its path: the load balancer's address on the bridge, reachable from both networks.

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::config::{Config, Service, Subnet};
+use common::config::{Api, Config, Service, Subnet};
 use serde_json::{Map, Value, json};
 use tera::Context;
 
 use crate::bootstrap::secrets::Secrets;
 use crate::plan::platform::{self, Platform};
 
-/// For configuration files: everything, secrets too.
+/// For configuration files of a service that has `host_folder` on the host: everything, secrets too.
 pub(crate) fn service_context(
     platform: &Platform,
     secrets: &Secrets,
-    name: &str,
-    service: &Service,
+    (name, service): (&str, &Service),
+    host_folder: &Path,
 ) -> Context {
-    let mut context = public_context(platform, name, service);
+    let mut context = command_context(platform, name, service, host_folder);
     let known: Map<String, Value> =
         secrets.iter().map(|(name, secret)| (name.to_owned(), json!(secret.reveal()))).collect();
     context.insert("secrets", &known);
@@ -61,12 +61,17 @@ pub(crate) fn public_context(platform: &Platform, name: &str, service: &Service)
     context.insert("admin", &configuration.admin);
     context.insert("config", configuration);
     context.insert("service", &described(name, service));
+    context.insert("variables", &service.variables);
     context.insert("addresses", &addresses(platform, from_host));
     context.insert("fixed_addresses", &fixed_addresses(platform));
+    if let Some(address) = platform.fixed_address(platform.home(name)) {
+        context.insert("home_address", &address);
+    }
     context.insert("joined", &platform.joined(name));
     context.insert("container", &platform.container(name));
     context.insert("provider", &provider(&configuration.networks.provider_subnet));
     context.insert("endpoints", &endpoints(platform));
+    context.insert("site", &platform.site().unwrap_or_default());
     context.insert("apis", &apis(platform));
     if let Some(servers) = platform.memcached(from_host) {
         context.insert("memcached_servers", &servers);
@@ -136,6 +141,14 @@ fn endpoints(platform: &Platform) -> BTreeMap<String, Value> {
 }
 
 fn apis(platform: &Platform) -> Vec<Value> {
-    let described = |(name, api): (&str, &common::config::Api)| json!({ "name": name, "port": api.port.value, "check": api.check.as_deref().unwrap_or("/") });
+    let described = |(name, api): (&str, &Api)| {
+        let routes = api.site.iter().flat_map(|site| &site.routes);
+        let routes: Vec<_> = routes
+            .filter(|route| platform.services.contains_key(&route.service.value))
+            .map(|route| json!({ "path": route.path, "service": route.service.value, "port": route.port }))
+            .collect();
+        json!({ "name": name, "port": api.port.value, "check": api.check.as_deref().unwrap_or("/"),
+            "description": platform.services[name].description, "site": api.site.is_some(), "routes": routes })
+    };
     platform.apis().map(described).collect()
 }

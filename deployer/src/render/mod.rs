@@ -96,10 +96,10 @@ impl Templates {
         &self,
         platform: &Platform,
         secrets: &Secrets,
-        name: &str,
-        service: &Service,
+        (name, service): (&str, &Service),
+        host_folder: &Path,
     ) -> Result<Vec<File>, Error> {
-        let context = service_context(platform, secrets, name, service);
+        let context = service_context(platform, secrets, (name, service), host_folder);
         let mut files = Vec::new();
         let mut broken = Vec::new();
         for (path, template) in service.config.iter() {

@@ -24,7 +24,8 @@ fn platform(services: BTreeMap<String, Service>) -> Platform {
 #[test]
 fn an_undefined_variable_is_an_error_with_its_place() {
     let all = services(&[("app", &[])]);
-    let context = service_context(&platform(all.clone()), &Secrets::default(), "app", &all["app"]);
+    let context =
+        service_context(&platform(all.clone()), &Secrets::default(), ("app", &all["app"]), Path::new("/x"));
     let error =
         templates("a\nb = {{ secrets.nothing }}\n").render("x.tera", &context).unwrap_err().to_string();
     assert!(error.contains("x.tera:2:"), "{error}");

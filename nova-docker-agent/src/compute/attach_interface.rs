@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{Call, Method};
 use crate::error::Error;
+use crate::instance::follow;
 use crate::instance::guards::Guards;
 use crate::instance::network::{self, cached, owner};
 use crate::network::model::{NetworkInfo, Vif};
@@ -60,6 +61,8 @@ impl Method for AttachInterface {
         };
         let Err(error) = attached else {
             drop(alone);
+            let all: NetworkInfo = before.iter().chain(&made).cloned().collect();
+            follow::tell(agent, (uuid, self.instance.hostname().unwrap_or_default()), &all);
             return made.into_iter().next().ok_or_else(|| failed(uuid, "Neutron made no port"));
         };
         self.take_back(call, (&before, &made)).await;

@@ -22,12 +22,13 @@ use serde_json::Value;
 use super::{Call, Method};
 use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
+use crate::instance::group;
 use crate::instance::guards::{Guards, event_finish, event_start, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
 use crate::instance::spawn::{prepare, spawn, spawn_connected};
-use crate::instance::spec::{image_of_build, instance_spec};
+use crate::instance::spec::{guest_setup, image_of_build, instance_spec};
 use crate::network::model::NetworkInfo;
 use crate::network::request::{Ask, provider_mapping, security_groups};
 use crate::virt::{InstanceSpec, PowerState};
@@ -115,7 +116,7 @@ impl BuildAndRunInstance {
         agent.tracker.test(&self.instance)?;
         let (request, properties) = image_of_build(&self.image, &self.instance);
         // What cannot be built is refused after the instance is ours, so that Nova shows where it failed.
-        let checked = instance_spec(&self.instance, properties).and_then(|spec| self.check(spec));
+        let checked = instance_spec(&self.instance, properties).and_then(|spec| self.check(call, spec));
         let prepare = async {
             match &checked {
                 Ok(checked) => prepare(agent, &checked.spec, &request).await,
@@ -131,6 +132,7 @@ impl BuildAndRunInstance {
         }
         self.taken = true;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
+        group::validate(agent, &call.context, (&self.instance, &self.request_spec)).await?;
         let Checked { root, connection, spec } = checked?;
         self.root = root;
         self.connecting = connection.ask != Ask::Nothing;
@@ -144,6 +146,9 @@ impl BuildAndRunInstance {
         let (spawned, _) = tokio::join!(spawn, event_start(agent, context, acting.uuid(), EVENT));
         spawned?;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the container runs");
+        if agent.driver.has_config_drive(&spec) && !spec.config_drive {
+            self.instance.set_config_drive("True");
+        }
         self.instance.set_state(VmState::Active);
         self.instance.set_task(None);
         self.instance.set_power_state(PowerState::Running as i64);
@@ -153,7 +158,8 @@ impl BuildAndRunInstance {
     }
 
     /// Reads the rest of the request, and refuses what a container cannot have yet.
-    fn check(&self, spec: InstanceSpec) -> Result<Checked, Error> {
+    fn check(&self, call: &Call, spec: InstanceSpec) -> Result<Checked, Error> {
+        call.agent.driver.check(&spec)?;
         let abort = |message: &str| Error::Refused {
             class: "BuildAbortException",
             code: 500,
@@ -169,7 +175,8 @@ impl BuildAndRunInstance {
             return Err(abort("volumes are not supported yet by this compute host; boot from an image"));
         }
         let root = disks.iter().position(BlockDeviceMapping::is_root);
-        let spec = InstanceSpec { sandboxed: ask != Ask::Nothing, ..spec };
+        let setup = guest_setup(&self.injected_files, &self.admin_password)?;
+        let spec = InstanceSpec { sandboxed: ask != Ask::Nothing, setup, ..spec };
         let groups = security_groups(&self.security_groups);
         let connection = Connection { ask, groups, providers: provider_mapping(&self.request_spec) };
         Ok(Checked { root: root.map(|index| disks.swap_remove(index)), connection, spec })

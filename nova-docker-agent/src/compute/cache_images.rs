@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::{Call, Method};
 use crate::error::Error;
-use crate::image::{ImageRequest, OnBehalf};
 use crate::instance::guards::Guards;
+use crate::instance::snapshot::behalf;
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -24,27 +24,14 @@ impl Method for CacheImages {
 
     /// Never fails as a whole: each image says how it went, one after the other.
     async fn run(self, call: &Call) -> Result<Self::Reply, Error> {
-        let images = &call.agent.images;
-        let behalf =
-            OnBehalf { user_token: call.context.auth_token(), request_id: Some(call.context.request_id()) };
         let mut states = BTreeMap::new();
         for id in self.image_ids {
-            let state = if images.cached(&id).is_some() {
-                "existing"
-            } else {
-                // Any image may be named here; those that are no containers turn out so when they are looked at.
-                let request = ImageRequest {
-                    id: id.clone(),
-                    container_format: "docker".into(),
-                    disk_format: "raw".into(),
-                    ..ImageRequest::default()
-                };
-                match images.ensure(&request, behalf).await {
-                    Ok(_) => "cached",
-                    Err(error) => {
-                        tracing::warn!(image = id, error = %Chain(&error), "the image cannot be cached");
-                        "error"
-                    }
+            let state = match call.agent.images.cache(&id, behalf(&call.context)).await {
+                Ok(true) => "cached",
+                Ok(false) => "existing",
+                Err(error) => {
+                    tracing::warn!(image = id, error = %Chain(&error), "the image cannot be cached");
+                    "error"
                 }
             };
             states.insert(id, state);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{Call, Method};
 use crate::error::Error;
+use crate::instance::follow;
 use crate::instance::guards::Guards;
 use crate::instance::network::{cached, release_one};
 use crate::instance::tags;
@@ -49,6 +50,7 @@ impl Method for DetachInterface {
                 message: format!("Failed to detach network adapter device from {uuid}: {}", error.sentence()),
             });
         }
+        follow::tell(agent, (uuid, self.instance.hostname().unwrap_or_default()), &rest);
         if let Err(error) = tags::remove(agent, context, (&self.instance, &condemned.address)).await {
             tracing::warn!(error = %Chain(&error), "the tag of a detached port stays");
         }

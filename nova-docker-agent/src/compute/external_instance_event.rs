@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::{Call, Method};
 use crate::error::Error;
+use crate::instance::follow::follow;
 use crate::instance::guards::Guards;
 use crate::instance::network::{self, cached};
 use crate::network::events::Event;
-use crate::network::model;
+use crate::network::model::{self, NetworkInfo};
 
 /// The arguments. The instances that come along are not needed: what is true of their ports is read anew.
 #[derive(Deserialize)]
@@ -66,12 +67,16 @@ async fn handle(call: &Call, uuid: InstanceUuid, event: &Event) -> Result<(), Er
 /// The port is gone in Neutron: the NIC goes, too (Nova: `_process_instance_vif_deleted_event`).
 async fn deleted(call: &Call, uuid: InstanceUuid, port: &str) -> Result<(), Error> {
     let (agent, context) = (&call.agent, &call.context);
-    let _acting = agent.locks.act(uuid).await;
-    let _alone = agent.caches.act(uuid).await;
-    let mut rest = cached(agent, context, uuid).await?;
-    let Some(index) = rest.iter().position(|vif| vif.id.to_string() == port) else { return Ok(()) };
-    tracing::info!(instance_uuid = %uuid, port, "Neutron deleted the port; its NIC is taken out");
-    let gone = rest.remove(index);
-    agent.nics.detach(uuid, gone.id).await?;
-    Ok(agent.conductor.save_info_cache(context, uuid, &model::write(&rest)).await?)
+    let (before, rest) = {
+        let _alone = agent.caches.act(uuid).await;
+        let before = cached(agent, context, uuid).await?;
+        let rest: NetworkInfo = before.iter().filter(|vif| vif.id.to_string() != port).cloned().collect();
+        if rest.len() == before.len() {
+            return Ok(());
+        }
+        tracing::info!(instance_uuid = %uuid, port, "Neutron deleted the port; its NIC is taken out");
+        agent.conductor.save_info_cache(context, uuid, &model::write(&rest)).await?;
+        (before, rest)
+    };
+    follow(agent, context, uuid, (&before, &rest)).await
 }

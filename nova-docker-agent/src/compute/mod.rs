@@ -4,20 +4,49 @@
 
 mod add_fixed_ip_to_instance;
 mod attach_interface;
+mod backup_instance;
 mod build_and_run_instance;
 mod cache_images;
+mod check_instance_shared_storage;
+mod confirm_resize;
+#[cfg(test)]
+mod coverage;
 mod detach_interface;
 mod external_instance_event;
+mod finish_resize;
+mod finish_revert_resize;
 mod get_console_output;
+mod get_diagnostics;
 mod get_host_uptime;
+mod get_instance_diagnostics;
+mod get_serial_console;
 mod inject_network_info;
+mod pause_instance;
+mod prep_resize;
 mod reboot_instance;
+mod rebuild_instance;
+mod receive_disk;
 mod refused;
 mod remove_fixed_ip_from_instance;
+mod rescue_instance;
+mod resize_instance;
+mod restore_instance;
+mod resume_instance;
+mod revert_resize;
+mod set_admin_password;
 mod set_host_enabled;
+mod shelve_instance;
+mod shelve_offload_instance;
+mod snapshot_instance;
+mod soft_delete_instance;
 mod start_instance;
 mod stop_instance;
+mod suspend_instance;
 mod terminate_instance;
+mod unpause_instance;
+mod unrescue_instance;
+mod unshelve_instance;
+mod validate_console_port;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -32,29 +61,61 @@ use tracing::Instrument;
 
 pub use add_fixed_ip_to_instance::AddFixedIpToInstance;
 pub use attach_interface::AttachInterface;
+pub use backup_instance::BackupInstance;
 pub use build_and_run_instance::BuildAndRunInstance;
 pub use cache_images::CacheImages;
+pub use check_instance_shared_storage::CheckInstanceSharedStorage;
+pub use confirm_resize::ConfirmResize;
 pub use detach_interface::DetachInterface;
 pub use external_instance_event::ExternalInstanceEvent;
+pub use finish_resize::FinishResize;
+pub use finish_revert_resize::FinishRevertResize;
 pub use get_console_output::GetConsoleOutput;
+pub use get_diagnostics::GetDiagnostics;
 pub use get_host_uptime::GetHostUptime;
+pub use get_instance_diagnostics::GetInstanceDiagnostics;
+pub use get_serial_console::GetSerialConsole;
 pub use inject_network_info::InjectNetworkInfo;
+pub use pause_instance::PauseInstance;
+pub use prep_resize::PrepResize;
 pub use reboot_instance::{RebootInstance, RebootType};
+pub use rebuild_instance::RebuildInstance;
+pub use receive_disk::{DiscardDisk, ReceiveDisk};
 pub use remove_fixed_ip_from_instance::RemoveFixedIpFromInstance;
+pub use rescue_instance::RescueInstance;
+pub use resize_instance::ResizeInstance;
+pub use restore_instance::RestoreInstance;
+pub use resume_instance::ResumeInstance;
+pub use revert_resize::RevertResize;
+pub use set_admin_password::SetAdminPassword;
 pub use set_host_enabled::SetHostEnabled;
+pub use shelve_instance::ShelveInstance;
+pub use shelve_offload_instance::ShelveOffloadInstance;
+pub use snapshot_instance::SnapshotInstance;
+pub use soft_delete_instance::SoftDeleteInstance;
 pub use start_instance::StartInstance;
 pub use stop_instance::StopInstance;
+pub use suspend_instance::SuspendInstance;
 pub use terminate_instance::TerminateInstance;
+pub use unpause_instance::UnpauseInstance;
+pub use unrescue_instance::UnrescueInstance;
+pub use unshelve_instance::UnshelveInstance;
+pub(crate) use unshelve_instance::undo as undo_unshelve;
+pub use validate_console_port::ValidateConsolePort;
 
 use crate::agent::Agent;
+use crate::conductor::PEERS;
 use crate::error::Error;
 use crate::instance::guards::{Guards, Subject, guarded};
 use crate::instance::stale;
 use crate::metrics::{Outcome, RpcLabels};
 
-/// The interfaces that are served: ComputeAPI 6.5 and `baseapi` 1.1.
-pub const ENDPOINTS: [Endpoint; 2] =
-    [Endpoint { namespace: None, version: (6, 5) }, Endpoint { namespace: Some("baseapi"), version: (1, 1) }];
+/// The interfaces that are served: ComputeAPI 6.5, `baseapi` 1.1, and what the agents ask of each other.
+pub const ENDPOINTS: [Endpoint; 3] = [
+    Endpoint { namespace: None, version: (6, 5) },
+    Endpoint { namespace: Some("baseapi"), version: (1, 1) },
+    Endpoint { namespace: Some(PEERS), version: (1, 0) },
+];
 
 /// A request that is being carried out.
 #[derive(Clone)]
@@ -103,11 +164,15 @@ pub async fn carry_out<M: Method>(call: &Call, method: M) -> Result<M::Reply, Er
 }
 
 async fn parse_and_carry_out<M: Method>(call: &Call, args: Map<String, Value>) -> Result<Value, Error> {
-    let arguments = |problem: serde_json::Error| Error::Arguments {
-        method: M::NAME.into(),
-        problem: problem.to_string(),
+    let subject = Subject::named_in(&args);
+    let method: M = match serde_json::from_value(Value::Object(args)) {
+        Ok(method) => method,
+        Err(problem) => {
+            let unusable = Error::Arguments { method: M::NAME.into(), problem: problem.to_string() };
+            let (event, refused) = (format!("compute_{}", M::NAME), std::future::ready(Err(unusable)));
+            return guarded(&call.agent, &call.context, (&event, M::GUARDS), subject, refused).await;
+        }
     };
-    let method: M = serde_json::from_value(Value::Object(args)).map_err(arguments)?;
     if let Some(instance) = method.instance()
         && stale::is_settled(&call.agent, &call.context, instance).await
     {
@@ -139,8 +204,24 @@ methods![
     StartInstance,
     StopInstance,
     RebootInstance,
+    PauseInstance,
+    UnpauseInstance,
+    SuspendInstance,
+    ResumeInstance,
+    SoftDeleteInstance,
+    RestoreInstance,
+    SetAdminPassword,
+    RescueInstance,
+    UnrescueInstance,
     // Image operations
+    SnapshotInstance,
+    BackupInstance,
+    RebuildInstance,
     CacheImages,
+    // Shelve
+    ShelveInstance,
+    ShelveOffloadInstance,
+    UnshelveInstance,
     // Network
     AttachInterface,
     DetachInterface,
@@ -148,12 +229,33 @@ methods![
     RemoveFixedIpFromInstance,
     InjectNetworkInfo,
     ExternalInstanceEvent,
-    // Console
+    // Resize and cold migration
+    PrepResize,
+    ResizeInstance,
+    FinishResize,
+    ConfirmResize,
+    RevertResize,
+    FinishRevertResize,
+    CheckInstanceSharedStorage,
+    // Console, diagnostics
     GetConsoleOutput,
+    GetSerialConsole,
+    ValidateConsolePort,
+    GetDiagnostics,
+    GetInstanceDiagnostics,
     // Host
     SetHostEnabled,
     GetHostUptime,
 ];
+
+/// What the agents ask of each other.
+async fn peers(call: &Call, method: &str, args: Map<String, Value>) -> Result<Value, Error> {
+    match method {
+        ReceiveDisk::NAME => Box::pin(parse_and_carry_out::<ReceiveDisk>(call, args)).await,
+        DiscardDisk::NAME => parse_and_carry_out::<DiscardDisk>(call, args).await,
+        other => Err(Error::NoSuchMethod(other.to_owned())),
+    }
+}
 
 /// Nova's `baserpc`.
 fn base(method: &str, args: &Map<String, Value>) -> Result<Value, Error> {
@@ -169,15 +271,18 @@ fn base(method: &str, args: &Map<String, Value>) -> Result<Value, Error> {
 /// # Errors
 /// The exception for the caller.
 pub async fn dispatch(agent: Arc<Agent>, request: Request) -> Result<Value, RemoteError> {
-    let Request { method, namespace, args, context, .. } = request;
-    let uuid = args.get("instance").and_then(|instance| instance.get("nova_object.data"));
-    let uuid = uuid.and_then(|data| data.get("uuid")).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let Request { method, namespace, mut args, context, .. } = request;
+    let uuid = Subject::named_in(&args).map_or_else(|| "-".to_owned(), |subject| subject.uuid().to_string());
     let span = tracing::info_span!("rpc", method, request_id = context.request_id(), instance_uuid = uuid);
     let call = Call { agent, context, received: Instant::now() };
     async {
         tracing::debug!("received");
         let result = match namespace {
-            None => route(&call, &method, args).await,
+            None => match call.agent.conductor.backport(&call.context, &mut args).await {
+                Ok(()) => route(&call, &method, args).await,
+                Err(error) => Err(error.into()),
+            },
+            Some(namespace) if namespace == PEERS => peers(&call, &method, args).await,
             Some(_) => base(&method, &args),
         };
         record(&call, &method, &result);
@@ -204,16 +309,7 @@ fn record(call: &Call, method: &str, result: &Result<Value, Error>) {
 mod tests {
     use super::*;
 
-    /// RPC-SURFACE §0.5 counts 76, two of them in the namespace baseapi.
-    #[test]
-    fn every_method_of_the_compute_api_is_answered_exactly_once() {
-        let mut names: Vec<_> = CARRIED_OUT.iter().copied().chain(refused::names()).collect();
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!((count, names.len()), (74, 74));
-    }
-
+    /// Covers: ping
     #[test]
     fn ping_answers_as_nova_compute_does() {
         let args = json!({"arg": "1.21 GigaWatts"});

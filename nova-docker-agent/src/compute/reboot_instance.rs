@@ -10,8 +10,8 @@ use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::{Guards, fault};
 use crate::instance::locks::Acting;
-use crate::instance::spawn;
 use crate::instance::spec::stop_seconds;
+use crate::instance::{rescue, spawn};
 use crate::virt::{self, PowerState};
 
 /// How hard.
@@ -111,6 +111,10 @@ impl RebootInstance {
             // A hard reboot brings back a guest that is gone, from its image.
             Err(virt::Error::NotFound { .. }) => {
                 tracing::warn!("the container is missing; making it anew from the image");
+                if agent.driver.is_rescued(uuid).await? {
+                    let image = rescue::image(agent, context, (&self.instance, None)).await?;
+                    return rescue::start(agent, acting, context, (&self.instance, &image)).await;
+                }
                 spawn::make_anew(agent, acting, context).await
             }
             Err(error) => Err(error.into()),

@@ -2,13 +2,10 @@
 //! fault and an event that say Error, and a state in which the user can go on (RPC-SURFACE, "if unsupported").
 
 use common::error_chain::Chain;
-use common::ids::InstanceUuid;
-use common::objects::{Instance, Migration, ShareMapping};
-use common::openstack::glance::OnBehalf;
-use serde_json::{Map, Value, json};
+use common::objects::{Migration, ShareMapping};
+use serde_json::{Map, Value};
 
 use super::Call;
-use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::{Guards, Subject, guarded};
 
@@ -21,8 +18,6 @@ enum Answer {
     Nova(&'static str, u16, &'static str),
     /// No refusal: nothing is what a container has to do here.
     Nothing,
-    /// No refusal: false is the truth.
-    False,
 }
 
 /// What has to be put right besides the task state.
@@ -30,16 +25,10 @@ enum Answer {
 enum Aftermath {
     /// Nothing.
     None,
-    /// The image that nova-api has made for the data.
-    Image,
     /// The state in the argument `migration`.
     Migration,
-    /// The image that nova-api has written into the record already; or, in an evacuation, the migration.
-    Rebuild,
     /// The share that would never become usable.
     Share,
-    /// The instance is on no host, and the claim on this one is void.
-    Unshelve,
 }
 
 struct Refusal {
@@ -58,6 +47,8 @@ const fn with(aftermath: Aftermath, refusal: Refusal) -> Refusal {
 }
 
 const NO_CONSOLE: Answer = Answer::Nova("ConsoleTypeUnavailable", 400, "Unavailable console type");
+const NO_QUIESCING: Answer =
+    Answer::Nova("InstanceQuiesceNotSupported", 400, "Quiescing is not supported in a container");
 const NO_MIGRATION: Answer = Answer::Nova(
     "MigrationPreCheckError",
     400,
@@ -67,36 +58,17 @@ const NO_MIGRATION: Answer = Answer::Nova(
 /// In the order of RPC-SURFACE.
 const REFUSALS: &[Refusal] = &[
     // Life cycle
-    refusal("soft_delete_instance", Guards::REF, Answer::NotImplemented),
-    refusal("restore_instance", Guards::REF, Answer::NotImplemented),
-    refusal("pause_instance", Guards::REF, Answer::NotImplemented),
-    refusal("unpause_instance", Guards::REF, Answer::NotImplemented),
-    refusal("suspend_instance", Guards::REF, Answer::NotImplemented),
-    refusal("resume_instance", Guards::REF, Answer::NotImplemented),
-    refusal("rescue_instance", Guards::REF, Answer::NotImplemented),
-    refusal("unrescue_instance", Guards::REF, Answer::NotImplemented),
-    refusal("set_admin_password", Guards::REF, Answer::NotImplemented),
     refusal(
         "trigger_crash_dump",
         Guards::EF,
         Answer::Nova("TriggerCrashDumpNotSupported", 400, "Triggering crash dump is not supported"),
     ),
     // Image operations
-    with(Aftermath::Image, refusal("snapshot_instance", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Image, refusal("backup_instance", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Rebuild, refusal("rebuild_instance", Guards::REF, Answer::NotImplemented)),
     refusal("volume_snapshot_create", Guards::NONE, Answer::NotImplemented),
     refusal("volume_snapshot_delete", Guards::NONE, Answer::NotImplemented),
-    refusal(
-        "quiesce_instance",
-        Guards::NONE,
-        Answer::Nova("InstanceQuiesceNotSupported", 400, "Quiescing is not supported in a container"),
-    ),
-    refusal("unquiesce_instance", Guards::NONE, Answer::NotImplemented),
-    // Shelve
-    with(Aftermath::Image, refusal("shelve_instance", Guards::REF, Answer::NotImplemented)),
-    refusal("shelve_offload_instance", Guards::REF, Answer::NotImplemented),
-    with(Aftermath::Unshelve, refusal("unshelve_instance", Guards::REF, Answer::NotImplemented)),
+    // Asked for volumes only: what a container writes to its own disk is in the host's file system already.
+    refusal("quiesce_instance", Guards::NONE, NO_QUIESCING),
+    refusal("unquiesce_instance", Guards::NONE, NO_QUIESCING),
     // Volumes
     refusal(
         "reserve_block_device_name",
@@ -113,23 +85,11 @@ const REFUSALS: &[Refusal] = &[
     refusal("remove_volume_connection", Guards::NONE, Answer::Nothing),
     with(Aftermath::Share, refusal("allow_share", Guards::EF, Answer::NotImplemented)),
     with(Aftermath::Share, refusal("deny_share", Guards::EF, Answer::NotImplemented)),
-    // Console, diagnostics
-    refusal("get_serial_console", Guards::F, NO_CONSOLE),
-    refusal("validate_console_port", Guards::F, NO_CONSOLE),
+    // Console
     refusal("get_vnc_console", Guards::F, NO_CONSOLE),
     refusal("get_spice_console", Guards::F, NO_CONSOLE),
     refusal("get_mks_console", Guards::F, NO_CONSOLE),
     refusal("get_rdp_console", Guards::F, Answer::NotImplemented),
-    refusal("get_diagnostics", Guards::F, Answer::NotImplemented),
-    refusal("get_instance_diagnostics", Guards::F, Answer::NotImplemented),
-    // Resize and cold migration
-    with(Aftermath::Migration, refusal("prep_resize", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("resize_instance", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("finish_resize", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("confirm_resize", Guards::EF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("revert_resize", Guards::REF, Answer::NotImplemented)),
-    with(Aftermath::Migration, refusal("finish_revert_resize", Guards::REF, Answer::NotImplemented)),
-    refusal("check_instance_shared_storage", Guards::NONE, Answer::False),
     // Resize between cells
     refusal("prep_snapshot_based_resize_at_dest", Guards::EF, NO_MIGRATION),
     with(
@@ -172,6 +132,17 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     REFUSALS.iter().map(|refusal| refusal.method)
 }
 
+/// How `method` is refused, for people; none when it is carried out.
+#[cfg(test)]
+pub(super) fn described(method: &str) -> Option<String> {
+    let refusal = REFUSALS.iter().find(|refusal| refusal.method == method)?;
+    Some(match refusal.answer {
+        Answer::NotImplemented => "refused: NotImplementedError (501)".into(),
+        Answer::Nova(class, code, _) => format!("refused: {class} ({code})"),
+        Answer::Nothing => "nothing to do".into(),
+    })
+}
+
 /// Refuses `method` as it has to be refused.
 ///
 /// # Errors
@@ -180,14 +151,12 @@ pub(super) async fn refuse(call: &Call, method: &str, args: Map<String, Value>) 
     let Some(refusal) = REFUSALS.iter().find(|refusal| refusal.method == method) else {
         return Err(Error::NoSuchMethod(method.to_owned()));
     };
-    let instance: Option<Instance> =
-        args.get("instance").and_then(|instance| serde_json::from_value(instance.clone()).ok());
-    let subject = instance.as_ref().and_then(Subject::of);
+    let subject = Subject::named_in(&args);
     let event = format!("compute_{method}");
     let work = async {
         let answer = refusal.answer(&args);
         if answer.is_err() {
-            put_right(call, refusal.aftermath, (subject.as_ref(), &args)).await;
+            put_right(call, refusal.aftermath, &args).await;
         }
         answer
     };
@@ -198,7 +167,6 @@ impl Refusal {
     fn answer(&self, args: &Map<String, Value>) -> Result<Value, Error> {
         match self.answer {
             Answer::Nothing => Ok(Value::Null),
-            Answer::False => Ok(json!(false)),
             Answer::NotImplemented => {
                 let what = self.method.replace('_', " ");
                 Err(Error::NotImplemented(format!("{what} is not supported for containers of this host yet")))
@@ -216,41 +184,16 @@ impl Refusal {
 }
 
 /// Leaves nothing behind that would hang for ever.
-async fn put_right(
-    call: &Call,
-    aftermath: Aftermath,
-    (subject, args): (Option<&Subject>, &Map<String, Value>),
-) {
+async fn put_right(call: &Call, aftermath: Aftermath, args: &Map<String, Value>) {
     match aftermath {
         Aftermath::None => {}
-        Aftermath::Image => remove_image(call, args).await,
         Aftermath::Migration => fail_migration(call, args).await,
-        Aftermath::Rebuild => {
-            fail_migration(call, args).await;
-            if let Some(subject) = subject {
-                keep_image(call, subject, args).await;
-            }
-        }
         Aftermath::Share => fail_share(call, args).await,
-        Aftermath::Unshelve => {
-            if let Some(subject) = subject {
-                leave_no_claim(call, subject.uuid()).await;
-            }
-        }
     }
 }
 
-/// Deletes the image that nova-api made and that nobody will fill (Nova: `delete_image_on_error`).
-async fn remove_image(call: &Call, args: &Map<String, Value>) {
-    let Some(image) = args.get("image_id").and_then(Value::as_str) else { return };
-    let behalf =
-        OnBehalf { user_token: call.context.auth_token(), request_id: Some(call.context.request_id()) };
-    if let Err(error) = call.agent.glance.delete(image, behalf).await {
-        tracing::warn!(image, error = %Chain(&error), "the empty image could not be deleted");
-    }
-}
-
-async fn fail_migration(call: &Call, args: &Map<String, Value>) {
+/// Marks the migration in the argument of that name as failed, and gives its allocations back.
+pub(super) async fn fail_migration(call: &Call, args: &Map<String, Value>) {
     let migration = args.get("migration").filter(|migration| !migration.is_null());
     let Some(Ok(mut migration)) =
         migration.map(|migration| serde_json::from_value::<Migration>(migration.clone()))
@@ -269,24 +212,6 @@ async fn fail_migration(call: &Call, args: &Map<String, Value>) {
     }
 }
 
-/// The instance still is what it was made from: a hard reboot must not make it from the other image.
-async fn keep_image(call: &Call, subject: &Subject, args: &Map<String, Value>) {
-    if args.get("recreate").and_then(Value::as_bool).unwrap_or(false) {
-        return;
-    }
-    let mut instance = subject.bare();
-    if let Some(image) = args.get("orig_image_ref").and_then(Value::as_str) {
-        instance.set_image_ref(image);
-    }
-    let metadata = args.get("orig_sys_metadata").cloned().and_then(|kept| serde_json::from_value(kept).ok());
-    if let Some(metadata) = metadata {
-        instance.set_system_metadata(metadata);
-    }
-    if let Err(error) = call.agent.conductor.save(&call.context, &mut instance, Expect::ANY).await {
-        tracing::warn!(error = %Chain(&error), "the instance's image could not be put back");
-    }
-}
-
 async fn fail_share(call: &Call, args: &Map<String, Value>) {
     let share = args.get("share_mapping").cloned().unwrap_or_default();
     let Ok(mut share) = serde_json::from_value::<ShareMapping>(share) else { return };
@@ -296,15 +221,10 @@ async fn fail_share(call: &Call, args: &Map<String, Value>) {
     }
 }
 
-async fn leave_no_claim(call: &Call, uuid: InstanceUuid) {
-    if let Err(error) = call.agent.provider.delete_allocations(&uuid.to_string()).await {
-        tracing::warn!(error = %Chain(&error), "the allocations of a refused unshelve could not be deleted");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn of(method: &str) -> &'static Refusal {
         REFUSALS.iter().find(|refusal| refusal.method == method).unwrap()
@@ -319,17 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn casts_that_left_a_task_behind_revert_it() {
-        for method in
-            ["pause_instance", "soft_delete_instance", "rebuild_instance", "shelve_instance", "prep_resize"]
-        {
-            assert!(of(method).guards.revert, "{method}");
-        }
+    fn a_cast_that_left_a_task_behind_reverts_it() {
+        assert!(of("live_migration").guards.revert);
     }
 
     #[test]
     fn a_refusal_is_a_sentence() {
-        let error = of("pause_instance").answer(&Map::new()).unwrap_err();
-        assert_eq!(error.to_string(), "pause instance is not supported for containers of this host yet");
+        let error = of("live_migration").answer(&Map::new()).unwrap_err();
+        assert_eq!(error.to_string(), "live migration is not supported for containers of this host yet");
     }
 }

@@ -8,8 +8,7 @@ use super::{Call, Method};
 use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::Guards;
-use crate::instance::spawn;
-use crate::virt;
+use crate::instance::{power, shelve, spawn};
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -31,28 +30,10 @@ impl Method for StartInstance {
         let agent = &call.agent;
         // Nova starts without the lock; with it a lifecycle event cannot be mistaken for a change of its own.
         let acting = agent.acting(&self.instance).await?;
-        spawn::start(agent, &acting, &call.context, false).await.map_err(with_advice)?;
-        let power = agent.driver.power_state(acting.uuid()).await?;
-        self.instance.set_power_state(power as i64);
-        self.instance.set_state(VmState::Active);
-        self.instance.set_task(None);
+        spawn::start(agent, &acting, &call.context, false).await.map_err(spawn::with_advice)?;
+        // A shelved instance that has not left its host is unshelved like this.
+        shelve::forget(agent, &call.context, &mut self.instance).await;
         let expect = Expect::one_of(&[Some(TaskState::PoweringOn)]);
-        agent.conductor.save(&call.context, &mut self.instance, expect).await?;
-        agent.tracker.note(&self.instance, power);
-        Ok(())
-    }
-}
-
-/// A missing container is not made again silently: its disk is gone with it.
-fn with_advice(error: Error) -> Error {
-    match error {
-        Error::Virt(virt::Error::NotFound { uuid }) => Error::Refused {
-            class: "InstancePowerOnFailure",
-            code: 500,
-            message: format!(
-                "The container of instance {uuid} is missing on its host. A hard reboot makes a new one from the image."
-            ),
-        },
-        other => other,
+        power::settle(agent, &call.context, &mut self.instance, (VmState::Active, expect)).await
     }
 }

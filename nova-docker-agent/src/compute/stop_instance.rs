@@ -8,8 +8,9 @@ use super::{Call, Method};
 use crate::conductor::Expect;
 use crate::error::Error;
 use crate::instance::guards::Guards;
+use crate::instance::power;
 use crate::instance::spec::stop_seconds;
-use crate::virt::{self, PowerState};
+use crate::virt::PowerState;
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -34,29 +35,17 @@ impl Method for StopInstance {
         let acting = agent.acting(&self.instance).await?;
         let before = agent.driver.power_state(acting.uuid()).await?;
         let seconds = stop_seconds(&self.instance, self.clean_shutdown, agent.config.shutdown_timeout);
-        match agent.driver.power_off(acting.uuid(), seconds).await {
-            // A container that is gone does not run: stopped is true.
-            Err(virt::Error::NotFound { .. }) => {
-                tracing::warn!("the container of a stopped instance is missing");
-            }
-            other => other?,
-        }
-        let power = agent.driver.power_state(acting.uuid()).await?;
-        self.instance.set_power_state(power as i64);
-        self.instance.set_state(VmState::Stopped);
-        self.instance.set_task(None);
-        agent.conductor.save(&call.context, &mut self.instance, expectation(before)).await?;
-        agent.tracker.note(&self.instance, power);
-        Ok(())
+        power::turn_off(agent, &acting, seconds).await?;
+        let end = (VmState::Stopped, expectation(before));
+        power::settle(agent, &call.context, &mut self.instance, end).await
     }
 }
 
 /// A guest that had ended before may have lost its task to a power sync already (Nova: `stop_instance`).
 fn expectation(before: PowerState) -> Expect {
-    match before {
-        PowerState::NoState | PowerState::Shutdown | PowerState::Crashed => {
-            Expect::one_of(&[Some(TaskState::PoweringOff), None])
-        }
-        _ => Expect::one_of(&[Some(TaskState::PoweringOff)]),
+    if before.is_down() {
+        Expect::one_of(&[Some(TaskState::PoweringOff), None])
+    } else {
+        Expect::one_of(&[Some(TaskState::PoweringOff)])
     }
 }

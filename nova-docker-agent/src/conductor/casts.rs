@@ -69,6 +69,38 @@ impl Conductor {
         Ok(self.client.cast(&target, context, "stop_instance", args).await?)
     }
 
+    /// Sends `unrescue_instance` to this host, as nova-api would.
+    ///
+    /// # Errors
+    /// When the broker does not take the message.
+    pub async fn unrescue_own_instance(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+    ) -> Result<(), Error> {
+        let target = Target::topic("compute", "6.0").server(&self.host);
+        let args = args([("instance", json!(instance))]);
+        Ok(self.client.cast(&target, context, "unrescue_instance", args).await?)
+    }
+
+    /// Sends a hard `reboot_instance` to this host, as nova-api would.
+    ///
+    /// # Errors
+    /// When the broker does not take the message.
+    pub async fn reboot_own_instance(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+    ) -> Result<(), Error> {
+        let target = Target::topic("compute", "6.0").server(&self.host);
+        let args = args([
+            ("instance", json!(instance)),
+            ("block_device_info", Value::Null),
+            ("reboot_type", json!("HARD")),
+        ]);
+        Ok(self.client.cast(&target, context, "reboot_instance", args).await?)
+    }
+
     /// Tells the schedulers which instances this host has got (`update_instance_info`).
     ///
     /// # Errors
@@ -84,6 +116,19 @@ impl Conductor {
         });
         let args = args([("host_name", json!(self.host)), ("instance_info", list)]);
         Ok(self.client.fanout(&scheduler(), context, "update_instance_info", args).await?)
+    }
+
+    /// Tells the schedulers which instances this host has, all of them (`sync_instance_info`).
+    ///
+    /// # Errors
+    /// When the broker does not take the message.
+    pub async fn scheduler_sync(
+        &self,
+        context: &RequestContext,
+        uuids: &[InstanceUuid],
+    ) -> Result<(), Error> {
+        let args = args([("host_name", json!(self.host)), ("instance_uuids", json!(uuids))]);
+        Ok(self.client.fanout(&scheduler(), context, "sync_instance_info", args).await?)
     }
 
     /// Tells the schedulers that an instance has left this host (`delete_instance_info`).

@@ -1,8 +1,10 @@
 //! What users see of the course of things: action events, faults; and the console tokens that end with an instance.
 
+use std::time::Duration;
+
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
-use common::objects::{InstanceFault, Versioned};
+use common::objects::{ConsoleAuthToken, InstanceFault, Versioned};
 use serde_json::json;
 
 use super::{Conductor, Error};
@@ -81,6 +83,20 @@ impl Conductor {
         Ok(())
     }
 
+    /// Makes `token` good for `patience`: it comes back with its secret.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn authorize_console(
+        &self,
+        context: &RequestContext,
+        token: &mut ConsoleAuthToken,
+        patience: Duration,
+    ) -> Result<(), Error> {
+        let keywords = json!({"ttl": patience.as_secs()});
+        self.action(context, token, ("authorize", &[]), keywords).await
+    }
+
     /// Ends all console sessions of an instance.
     ///
     /// # Errors
@@ -92,6 +108,16 @@ impl Conductor {
     ) -> Result<(), Error> {
         let method = ("ConsoleAuthToken", "clean_console_auths_for_instance");
         self.class_method(context, method, json!([uuid]), json!({})).await?;
+        Ok(())
+    }
+
+    /// Removes the tokens of all console sessions that can be begun no more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn clean_expired_console_tokens(&self, context: &RequestContext) -> Result<(), Error> {
+        let method = ("ConsoleAuthToken", "clean_expired_console_auths");
+        self.class_method(context, method, json!([]), json!({})).await?;
         Ok(())
     }
 }

@@ -3,9 +3,11 @@
 //! The only place where the state of an instance leaves the agent. Each call carries the context of the request it is
 //! made for, unchanged, because the conductor finds the instance action by the request id in it.
 
+mod backport;
 mod casts;
 mod events;
 mod instances;
+mod moves;
 mod networks;
 mod services;
 
@@ -18,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 pub use casts::Reschedule;
 pub use instances::Expect;
+pub use moves::{Handed, PEERS};
 
 /// Why the conductor did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

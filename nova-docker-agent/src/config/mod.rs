@@ -10,6 +10,8 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ini::Ini;
@@ -70,6 +72,8 @@ pub struct Config {
     pub disk_allocation_ratio: f64,
     /// `[DEFAULT] max_concurrent_builds`: how many instances are built at the same time; 0 means no limit.
     pub max_concurrent_builds: usize,
+    /// `[DEFAULT] max_concurrent_snapshots`: how many snapshots are taken at the same time; 0 means no limit.
+    pub max_concurrent_snapshots: usize,
     /// `[DEFAULT] shutdown_timeout`: seconds a guest has to stop before it is killed.
     pub shutdown_timeout: u64,
     /// `[DEFAULT] report_interval`: seconds between two heartbeats of the service record.
@@ -80,6 +84,8 @@ pub struct Config {
     pub sync_power_state_interval: i64,
     /// `[DEFAULT] resume_guests_state_on_host_boot`: start instances again that ran before the host went down.
     pub resume_guests_state_on_host_boot: bool,
+    /// `[DEFAULT] force_config_drive`: every instance gets a config drive, asked for or not.
+    pub force_config_drive: bool,
     /// `[DEFAULT] vif_plugging_timeout`: seconds that Neutron may take to report a port as plugged; 0 means no waiting.
     pub vif_plugging_timeout: u64,
     /// `[DEFAULT] vif_plugging_is_fatal`: a port that is not reported as plugged ends the build.
@@ -91,6 +97,25 @@ pub struct Config {
     pub running_deleted_instance_action: RunningDeleted,
     /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between two searches for such containers.
     pub running_deleted_instance_poll_interval: u64,
+    /// `[DEFAULT] resize_confirm_window`: seconds after which a resize is confirmed by itself; 0 means never.
+    pub resize_confirm_window: u64,
+    /// `[DEFAULT] reclaim_instance_interval`: seconds for which a deleted instance can be restored; 0 means not at all.
+    pub reclaim_instance_interval: u64,
+    /// `[DEFAULT] scheduler_instance_sync_interval`: seconds between two tellings of the schedulers which instances are
+    /// here; negative means never.
+    pub scheduler_instance_sync_interval: i64,
+    /// `[DEFAULT] instance_build_timeout`: seconds after which a build counts as failed; 0 means never.
+    pub instance_build_timeout: u64,
+    /// `[DEFAULT] rescue_timeout`: seconds after which a rescue is ended; 0 means never.
+    pub rescue_timeout: u64,
+    /// `[DEFAULT] shelved_offload_time`: seconds after which a shelved instance leaves its host; negative means never.
+    pub shelved_offload_time: i64,
+    /// `[DEFAULT] shelved_poll_interval`: seconds between two searches for such instances; negative means never.
+    pub shelved_poll_interval: i64,
+    /// `[image_cache]`
+    pub image_cache: ImageCache,
+    /// `[DEFAULT] reboot_timeout`: seconds after which a soft reboot becomes a hard one; 0 means never.
+    pub reboot_timeout: u64,
     /// `[oslo_messaging_rabbit]`
     pub rabbit: Rabbit,
     /// The service user that signs every request to Keystone: from `[placement]`, else `[service_user]`, else
@@ -104,6 +129,10 @@ pub struct Config {
     pub neutron: Neutron,
     /// `[ovs] ovsdb_connection`: where Open vSwitch's database listens; empty on a host without it.
     pub ovsdb_connection: String,
+    /// `[serial_console]`
+    pub serial_console: SerialConsole,
+    /// `[consoleauth] token_ttl`: seconds for which the right to open a console is good.
+    pub console_token_ttl: u64,
     /// `[docker]`
     pub docker: Docker,
     /// Options of Nova's that are set but mean nothing to this agent.
@@ -140,6 +169,30 @@ pub struct Neutron {
     pub metadata_proxy_shared_secret: Secret,
 }
 
+/// `[image_cache]`: images that no instance uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageCache {
+    /// `manager_interval`: seconds between two searches for them; negative means never.
+    pub manager_interval: i64,
+    /// `remove_unused_base_images`: whether they are removed.
+    pub remove_unused_base_images: bool,
+    /// `remove_unused_original_minimum_age_seconds`: how long they stay.
+    pub remove_unused_original_minimum_age_seconds: u64,
+}
+
+/// `[serial_console]`: consoles in users' browsers.
+#[derive(Debug, Clone)]
+pub struct SerialConsole {
+    /// `enabled`
+    pub enabled: bool,
+    /// `base_url`: where users find nova-serialproxy.
+    pub base_url: String,
+    /// `port_range`: where it finds the consoles of this host.
+    pub port_range: RangeInclusive<u16>,
+    /// `proxyclient_address`: the address of this host on which it finds them.
+    pub proxyclient_address: IpAddr,
+}
+
 /// `[docker]`: the agent's own section.
 #[derive(Debug, Clone)]
 pub struct Docker {
@@ -149,18 +202,38 @@ pub struct Docker {
     pub management_address: String,
     /// `management_port`; 0 means no management server.
     pub management_port: u16,
+    /// `orphans`: what happens to containers, sandboxes and NICs of instances that Nova does not know.
+    pub orphans: Orphans,
     /// `pids_limit`: how many processes an instance may have.
     pub pids_limit: i64,
+    /// `allowed_image_properties`: which `docker_` properties of images are followed.
+    pub allowed_image_properties: Vec<String>,
+    /// `allowed_server_metadata`: which `docker_` metadata of servers is followed.
+    pub allowed_server_metadata: Vec<String>,
+    /// `allowed_capabilities`: what flavors may give by `docker:cap_add`, without `CAP_`.
+    pub allowed_capabilities: Vec<String>,
+    /// `security_opt`: what every instance runs under, as Docker's API takes it.
+    pub security_opt: Vec<String>,
+    /// `inject_password`: give the administrator of an instance the password of the request.
+    pub inject_password: bool,
+    /// `disk_device`: the device with Docker's files; found by itself when absent.
+    pub disk_device: Option<String>,
     /// `runtime`: OCI runtime of the instances; Docker's default when empty.
     pub runtime: Option<String>,
     /// `dns_servers`: name servers of instances whose subnets name none (Neutron's own DHCP has the same option).
-    pub dns_servers: Vec<std::net::IpAddr>,
+    pub dns_servers: Vec<IpAddr>,
     /// `metadata_url`: nova-metadata (`http://HOST:8775`); instances have no metadata service when it is absent.
     pub metadata_url: Option<String>,
+    /// `migration_address`: where other agents fetch disks that move from; empty for `my_ip`.
+    pub migration_address: String,
+    /// `migration_port`: the port for it; 0 for any that is free.
+    pub migration_port: u16,
     /// `log_max_size_mb`: console log of an instance before it rotates, in MiB.
     pub log_max_size_mb: u64,
     /// `image_max_size_gb`: largest image, unpacked, that is accepted, in GiB.
     pub image_max_size_gb: u64,
+    /// `snapshot_pause`: an instance stands still while its file system is copied for a snapshot.
+    pub snapshot_pause: bool,
     /// `service_version`: compute service version to announce; none means the control plane's (auto).
     pub service_version: Option<u32>,
 }
@@ -176,6 +249,15 @@ pub enum RunningDeleted {
     Shutdown,
     /// Remove the container.
     Reap,
+}
+
+/// `[docker] orphans`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// Log a warning.
+    Report,
+    /// Remove them.
+    Remove,
 }
 
 impl Config {

@@ -5,7 +5,11 @@ use std::net::{IpAddr, UdpSocket};
 use common::messaging::TransportUrl;
 
 use super::options::Options;
-use super::{Config, Credentials, Docker, Domain, EndpointFilter, Neutron, Rabbit, RunningDeleted, Secret};
+use super::{
+    Config, Credentials, Docker, Domain, EndpointFilter, ImageCache, Neutron, Orphans, Rabbit,
+    RunningDeleted, Secret, SerialConsole,
+};
+use crate::virt::wishes::{self, NAMES};
 
 /// Sections that may hold the service user's login, in the order in which they are tried.
 const LOGINS: [&str; 3] = ["placement", "service_user", "keystone_authtoken"];
@@ -36,11 +40,13 @@ pub(super) fn read(options: &mut Options<'_>) -> Config {
         ram_allocation_ratio: ratio(options, "ram_allocation_ratio", initial_ram),
         disk_allocation_ratio: ratio(options, "disk_allocation_ratio", initial_disk),
         max_concurrent_builds: options.number(DEFAULT, "max_concurrent_builds", 10, 0..=10_000),
+        max_concurrent_snapshots: options.number(DEFAULT, "max_concurrent_snapshots", 5, 0..=10_000),
         shutdown_timeout: options.number(DEFAULT, "shutdown_timeout", 60, 0..=DAY),
         report_interval: options.number(DEFAULT, "report_interval", 10, 1..=DAY),
         update_resources_interval: update_resources_interval(options),
         sync_power_state_interval: options.number(DEFAULT, "sync_power_state_interval", 600, -1..=86_400),
         resume_guests_state_on_host_boot: options.boolean(DEFAULT, "resume_guests_state_on_host_boot", false),
+        force_config_drive: options.boolean(DEFAULT, "force_config_drive", false),
         vif_plugging_timeout: options.number(DEFAULT, "vif_plugging_timeout", 300, 0..=DAY),
         vif_plugging_is_fatal: options.boolean(DEFAULT, "vif_plugging_is_fatal", true),
         heal_instance_info_cache_interval: options.number(
@@ -56,12 +62,28 @@ pub(super) fn read(options: &mut Options<'_>) -> Config {
             1800,
             1..=DAY,
         ),
+        resize_confirm_window: options.number(DEFAULT, "resize_confirm_window", 0, 0..=365 * DAY),
+        reclaim_instance_interval: options.number(DEFAULT, "reclaim_instance_interval", 0, 0..=365 * DAY),
+        scheduler_instance_sync_interval: options.number(
+            DEFAULT,
+            "scheduler_instance_sync_interval",
+            120,
+            -1..=86_400,
+        ),
+        instance_build_timeout: options.number(DEFAULT, "instance_build_timeout", 0, 0..=DAY),
+        rescue_timeout: options.number(DEFAULT, "rescue_timeout", 0, 0..=365 * DAY),
+        shelved_offload_time: options.number(DEFAULT, "shelved_offload_time", 0, -1..=i64::MAX),
+        shelved_poll_interval: options.number(DEFAULT, "shelved_poll_interval", 3600, -1..=86_400),
+        image_cache: image_cache(options),
+        reboot_timeout: options.number(DEFAULT, "reboot_timeout", 0, 0..=DAY),
         rabbit: rabbit(options),
         auth: login(options),
         placement: endpoint(options, "placement"),
         glance: glance(options),
         neutron: neutron(options),
         ovsdb_connection: ovsdb_connection(options),
+        serial_console: serial_console(options),
+        console_token_ttl: options.number("consoleauth", "token_ttl", 600, 1..=DAY),
         docker: docker(options),
         ignored: Vec::new(),
     }
@@ -178,6 +200,20 @@ fn ovsdb_connection(options: &mut Options<'_>) -> String {
     connection
 }
 
+fn image_cache(options: &mut Options<'_>) -> ImageCache {
+    const SECTION: &str = "image_cache";
+    ImageCache {
+        manager_interval: options.number(SECTION, "manager_interval", 2400, -1..=86_400),
+        remove_unused_base_images: options.boolean(SECTION, "remove_unused_base_images", true),
+        remove_unused_original_minimum_age_seconds: options.number(
+            SECTION,
+            "remove_unused_original_minimum_age_seconds",
+            DAY,
+            0..=u64::MAX,
+        ),
+    }
+}
+
 fn login_of(options: &mut Options<'_>, section: &'static str) -> Credentials {
     Credentials {
         auth_url: options.optional(section, "auth_url").unwrap_or_default(),
@@ -219,6 +255,31 @@ fn glance(options: &mut Options<'_>) -> EndpointFilter {
     filter
 }
 
+fn serial_console(options: &mut Options<'_>) -> SerialConsole {
+    const SECTION: &str = "serial_console";
+    let enabled = options.boolean(SECTION, "enabled", false);
+    let base_url = options.text(SECTION, "base_url", "ws://127.0.0.1:6083/");
+    if !base_url.starts_with("ws://") && !base_url.starts_with("wss://") {
+        options.wrong(SECTION, "base_url", "it must begin with ws:// or wss://");
+    }
+    let range = options.text(SECTION, "port_range", "10000:20000");
+    let ends =
+        range.split_once(':').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let port_range = match ends {
+        Some((first, last)) if 0 < first && first <= last => first..=last,
+        _ => {
+            options.wrong(SECTION, "port_range", &format!("{range} is not FIRST:LAST, two ports"));
+            10_000..=20_000
+        }
+    };
+    let address = options.text(SECTION, "proxyclient_address", "127.0.0.1");
+    let proxyclient_address = address.parse().unwrap_or_else(|_| {
+        options.wrong(SECTION, "proxyclient_address", &format!("{address} is not an IP address"));
+        IpAddr::from([127, 0, 0, 1])
+    });
+    SerialConsole { enabled, base_url, port_range, proxyclient_address }
+}
+
 fn docker(options: &mut Options<'_>) -> Docker {
     const SECTION: &str = super::OWN_SECTION;
     let docker_url = options.text(SECTION, "docker_url", "unix:///var/run/docker.sock");
@@ -243,17 +304,102 @@ fn docker(options: &mut Options<'_>) -> Docker {
     });
     let dns_servers = dns_servers.collect();
     Docker {
+        allowed_image_properties: wishes(options, "allowed_image_properties"),
+        allowed_server_metadata: wishes(options, "allowed_server_metadata"),
+        allowed_capabilities: capabilities(options),
+        security_opt: security_opt(options),
+        inject_password: options.boolean(SECTION, "inject_password", false),
+        disk_device: disk_device(options),
         docker_url,
         dns_servers,
         management_address,
         management_port: options.number(SECTION, "management_port", 9774, 0..=u16::MAX),
+        orphans: orphans(options),
         pids_limit: options.number(SECTION, "pids_limit", 1024, 16..=4_194_304),
         runtime: options.optional(SECTION, "runtime"),
         metadata_url,
+        migration_address: migration_address(options),
+        migration_port: options.number(SECTION, "migration_port", 0, 0..=u16::MAX),
         log_max_size_mb: options.number(SECTION, "log_max_size_mb", 10, 1..=10_000),
         image_max_size_gb: options.number(SECTION, "image_max_size_gb", 20, 1..=100_000),
+        snapshot_pause: options.boolean(SECTION, "snapshot_pause", false),
         service_version: service_version(options),
     }
+}
+
+/// Names by which users may describe a container; all of them by default.
+fn wishes(options: &mut Options<'_>, option: &'static str) -> Vec<String> {
+    let names = options.list(super::OWN_SECTION, option, &NAMES.join(","));
+    if let Some(name) = names.iter().find(|name| *name != "none" && !NAMES.contains(&name.as_str())) {
+        let known = NAMES.join(", ");
+        options.wrong(super::OWN_SECTION, option, &format!("{name} is neither none nor one of {known}"));
+    }
+    names
+}
+
+fn capabilities(options: &mut Options<'_>) -> Vec<String> {
+    const OPTION: &str = "allowed_capabilities";
+    let names = options.list(super::OWN_SECTION, OPTION, "").join(",");
+    let names = wishes::capabilities(&names).unwrap_or_else(|why| {
+        options.wrong(super::OWN_SECTION, OPTION, &why);
+        Vec::new()
+    });
+    if names.iter().any(|name| name == "ALL") {
+        options.wrong(
+            super::OWN_SECTION,
+            OPTION,
+            "ALL is not possible: no instance is ever privileged; name each one",
+        );
+    }
+    names
+}
+
+/// As `docker run --security-opt`, whose file of a seccomp profile is read here as it is there.
+fn security_opt(options: &mut Options<'_>) -> Vec<String> {
+    const OPTION: &str = "security_opt";
+    let given = options.list(super::OWN_SECTION, OPTION, "");
+    let read = given.into_iter().map(|option| {
+        let Some(path) = option.strip_prefix("seccomp=").filter(|path| path.starts_with('/')) else {
+            let known = ["apparmor=", "label=", "no-new-privileges"];
+            if !known.iter().any(|begin| option.starts_with(begin)) || option.ends_with("=unconfined") {
+                let why = format!(
+                    "{option} is none of apparmor=PROFILE, label=…, no-new-privileges and seccomp=/PATH"
+                );
+                options.wrong(super::OWN_SECTION, OPTION, &why);
+            }
+            return option;
+        };
+        match std::fs::read_to_string(path) {
+            Ok(profile) => format!("seccomp={profile}"),
+            Err(error) => {
+                options.wrong(super::OWN_SECTION, OPTION, &format!("cannot read {path}: {error}"));
+                option
+            }
+        }
+    });
+    read.collect()
+}
+
+fn disk_device(options: &mut Options<'_>) -> Option<String> {
+    let device = options.optional(super::OWN_SECTION, "disk_device");
+    if device.as_ref().is_some_and(|device| !device.starts_with("/dev/")) {
+        options.wrong(super::OWN_SECTION, "disk_device", "it must begin with /dev/");
+    }
+    device
+}
+
+/// Where disks that move are fetched from; empty for `my_ip`.
+fn migration_address(options: &mut Options<'_>) -> String {
+    let address = options.optional(super::OWN_SECTION, "migration_address").unwrap_or_default();
+    if !address.is_empty() && address.parse::<IpAddr>().is_err() {
+        options.wrong(super::OWN_SECTION, "migration_address", &format!("{address} is not an IP address"));
+    }
+    address
+}
+
+fn orphans(options: &mut Options<'_>) -> Orphans {
+    let choices = [("report", Orphans::Report), ("remove", Orphans::Remove)];
+    options.choice(super::OWN_SECTION, "orphans", &choices, choices[0])
 }
 
 fn service_version(options: &mut Options<'_>) -> Option<u32> {

@@ -71,6 +71,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Glance does not take the data of an image.
+    #[error("glance did not take the data of image {image}")]
+    Upload {
+        /// Glance image id.
+        image: String,
+        /// What happened.
+        #[source]
+        source: Box<openstack::Error>,
+    },
     /// A file of the agent cannot be written or read.
     #[error("cannot keep image {image} in {path} while it is checked")]
     Staging {

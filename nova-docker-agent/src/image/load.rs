@@ -1,7 +1,7 @@
-//! Makes the archive that dockerd gets: our own names, our own tag, the checked bytes.
+//! Makes the archive that dockerd gets: our own names, our own tag, the checked bytes, layers unpacked.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use futures_util::Stream;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 
 use super::archive::Archive;
-use super::members::Extent;
+use super::layer::Layer;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 128 * 1024;
@@ -22,7 +22,7 @@ const QUEUE: usize = 2;
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
     Bytes(Vec<u8>),
-    Copy(Extent),
+    Copy(Layer),
 }
 
 /// The archive of `image` as a stream. `source`: the file that the layers are in; `tag`: the only name it will have.
@@ -89,12 +89,12 @@ fn send(parts: &[Part], source: &PathBuf, sender: &mpsc::Sender<io::Result<Bytes
                     return Ok(());
                 }
             }
-            Part::Copy(extent) => {
-                file.seek(SeekFrom::Start(extent.offset))?;
-                let mut left = extent.len;
+            Part::Copy(layer) => {
+                let mut unpacked = layer.unpacked(&mut file)?;
+                let mut left = layer.len;
                 while left > 0 {
                     let mut buffer = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
-                    file.read_exact(&mut buffer)?;
+                    unpacked.read_exact(&mut buffer)?;
                     left -= buffer.len() as u64;
                     if sender.blocking_send(Ok(buffer.into())).is_err() {
                         return Ok(());
@@ -109,20 +109,27 @@ fn send(parts: &[Part], source: &PathBuf, sender: &mpsc::Sender<io::Result<Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::layer::Codec;
+    use crate::image::members::Extent;
+
+    /// A layer that is longer than what is in the archive of it.
+    fn layer((offset, len): (u64, u64)) -> Layer {
+        Layer { extent: Extent { offset, len: 3 }, codec: Codec::Gzip, len }
+    }
 
     #[test]
     fn the_archive_has_our_names_and_our_tag_only() {
         let image = Archive {
             config: b"{}".to_vec(),
             config_digest: "cd".repeat(32),
-            layers: vec![Extent { offset: 512, len: 10 }, Extent { offset: 2048, len: 512 }],
+            layers: [(512, 10), (2048, 512)].map(layer).to_vec(),
             has_command: true,
         };
         let mut bytes = Vec::new();
         for part in plan(&image, "nova-image/id:sum") {
             match part {
                 Part::Bytes(part) => bytes.extend(part),
-                Part::Copy(extent) => bytes.resize(bytes.len() + usize::try_from(extent.len).unwrap(), b'L'),
+                Part::Copy(layer) => bytes.resize(bytes.len() + usize::try_from(layer.len).unwrap(), b'L'),
             }
         }
         let mut tar = tar::Archive::new(bytes.as_slice());

@@ -1,6 +1,6 @@
 //! Brings an image from glance into Docker, once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use super::{load, stage};
 use crate::config::Config;
 
 /// Repository of our tags; a tenant's archive cannot choose its tag, so all in it are ours.
-const REPOSITORY: &str = "nova-image";
+pub(super) const REPOSITORY: &str = "nova-image";
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -47,7 +47,7 @@ pub struct ImageHandle {
 /// The images of this host.
 #[derive(Debug)]
 pub struct ImageStore {
-    engine: Engine,
+    pub(super) engine: Engine,
     glance: Glance,
     directory: PathBuf,
     max_bytes: u64,
@@ -57,7 +57,7 @@ pub struct ImageStore {
 
 /// An image that Docker had when we last looked.
 #[derive(Debug, Clone)]
-struct Known {
+pub(super) struct Known {
     checksum: String,
     handle: ImageHandle,
 }
@@ -87,8 +87,44 @@ impl ImageStore {
         {
             return Ok(known.handle.clone());
         }
-        let found = self.find_or_fetch(image, behalf).await?;
+        let (found, _) = self.find_or_fetch(image, behalf).await?;
         Ok(known.insert(found).handle.clone())
+    }
+
+    /// Makes sure that Docker has the image whatever it is; false when it had it already.
+    ///
+    /// # Errors
+    /// As [`ImageStore::ensure`].
+    pub async fn cache(&self, image_id: &str, behalf: OnBehalf<'_>) -> Result<bool, Error> {
+        let slot = self.slot(image_id);
+        let mut known = slot.lock().await;
+        // What is remembered may have been removed behind our back.
+        let request = ImageRequest { id: image_id.to_owned(), ..ImageRequest::default() };
+        let (found, fetched) = self.find_or_fetch(&request, behalf).await?;
+        *known = Some(found);
+        Ok(fetched)
+    }
+
+    /// What glance says of an image now: what a container needs in order to be made from it, and its properties.
+    ///
+    /// # Errors
+    /// As [`ImageStore::ensure`].
+    pub async fn describe(
+        &self,
+        image_id: &str,
+        behalf: OnBehalf<'_>,
+    ) -> Result<(ImageRequest, BTreeMap<String, String>), Error> {
+        let request = ImageRequest { id: image_id.to_owned(), ..ImageRequest::default() };
+        let record = self.record(&request, behalf).await?;
+        let properties = record.properties();
+        let request = ImageRequest {
+            id: record.id,
+            checksum: record.checksum,
+            size: record.size,
+            container_format: record.container_format.unwrap_or_default(),
+            disk_format: record.disk_format.unwrap_or_default(),
+        };
+        Ok((request, properties))
     }
 
     /// The image, if a boot of it would need no download; None also while it is being fetched.
@@ -103,27 +139,32 @@ impl ImageStore {
         *self.slot(image_id).lock().await = None;
     }
 
-    fn slot(&self, image_id: &str) -> Arc<tokio::sync::Mutex<Option<Known>>> {
+    pub(super) fn slot(&self, image_id: &str) -> Arc<tokio::sync::Mutex<Option<Known>>> {
         // A panic while the map was held cannot have left it half-changed.
         let mut slots = self.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         slots.entry(image_id.to_owned()).or_default().clone()
     }
 
-    async fn find_or_fetch(&self, image: &ImageRequest, behalf: OnBehalf<'_>) -> Result<Known, Error> {
+    /// The image, and whether it had to be fetched.
+    async fn find_or_fetch(
+        &self,
+        image: &ImageRequest,
+        behalf: OnBehalf<'_>,
+    ) -> Result<(Known, bool), Error> {
         if let Some(checksum) = &image.checksum
             && let Some(handle) = self.find(&image.id, checksum).await?
         {
-            return Ok(Known { checksum: checksum.clone(), handle });
+            return Ok((Known { checksum: checksum.clone(), handle }, false));
         }
         let record = self.record(image, behalf).await?;
         let checksum = checksum_of(&record);
         if image.checksum.is_none()
             && let Some(handle) = self.find(&image.id, &checksum).await?
         {
-            return Ok(Known { checksum, handle });
+            return Ok((Known { checksum, handle }, false));
         }
         let handle = self.fetch(&record, &checksum, behalf).await?;
-        Ok(Known { checksum, handle })
+        Ok((Known { checksum, handle }, true))
     }
 
     /// The image that an earlier run of the agent has brought.
@@ -205,9 +246,10 @@ fn check_format(image: &str, container_format: &str, disk_format: &str) -> Resul
     if container_format == "docker" && disk_format == "raw" {
         return Ok(());
     }
+    // In the first words what to do: a fault has room for 255 characters.
     let reason = format!(
-        "its format is {container_format}/{disk_format}, but this host runs Docker images: upload the output of \
-         docker save with container_format docker and disk_format raw"
+        "its format is {container_format}/{disk_format}, but must be container_format docker, disk_format raw: what \
+         docker save writes, or an archive of OCI's image layout"
     );
     Err(Error::unacceptable(image, reason))
 }

@@ -56,10 +56,8 @@ pub async fn complete(agent: &Agent, context: &RequestContext, instance: &mut In
     let Some(uuid) = instance.instance_uuid() else { return Ok(()) };
     agent.tracker.release(uuid);
     let consumer = uuid.to_string();
-    let (allocations, tokens) = tokio::join!(
-        agent.provider.delete_allocations(&consumer),
-        agent.conductor.clean_console_tokens(context, uuid),
-    );
+    let (allocations, tokens) =
+        tokio::join!(free(agent, &consumer), agent.conductor.clean_console_tokens(context, uuid),);
     allocations?;
     if let Err(error) = tokens {
         tracing::warn!(error = %Chain(&error), "console tokens could not be removed; they expire by themselves");
@@ -69,4 +67,13 @@ pub async fn complete(agent: &Agent, context: &RequestContext, instance: &mut In
         tracing::debug!(error = %Chain(&error), "the schedulers were not told");
     }
     Ok(())
+}
+
+/// As Nova: where deletes are queued, a claim that changes meanwhile is somebody else's and is not taken away.
+async fn free(agent: &Agent, consumer: &str) -> Result<(), common::openstack::Error> {
+    if agent.config.reclaim_instance_interval > 0 {
+        agent.provider.delete_known_allocations(consumer).await
+    } else {
+        agent.provider.delete_allocations(consumer).await
+    }
 }

@@ -8,7 +8,9 @@ use std::future::Future;
 use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
+use common::objects::fields::VmState;
 use common::objects::{Instance, Versioned};
+use serde_json::{Map, Value};
 
 use crate::agent::Agent;
 use crate::conductor::Expect;
@@ -49,6 +51,15 @@ impl Subject {
     /// None when the instance has no usable uuid.
     pub fn of(instance: &Instance) -> Option<Self> {
         Some(Self { uuid: instance.instance_uuid()?, id: instance.id() })
+    }
+
+    /// The instance in the arguments of a request, whatever else is wrong with them.
+    pub fn named_in(arguments: &Map<String, Value>) -> Option<Self> {
+        let data = arguments.get("instance")?.get("nova_object.data")?;
+        Some(Self {
+            uuid: data.get("uuid")?.as_str()?.parse().ok()?,
+            id: data.get("id").and_then(Value::as_i64),
+        })
     }
 
     /// An instance of which only the uuid is known.
@@ -123,6 +134,21 @@ async fn failed(
         }
         agent.tracker.refresh_state(&instance);
     }
+}
+
+/// Puts an instance into ERROR because of `error`, which is given back (Nova: `_error_out_instance_on_exception`); what a
+/// container cannot do at all is no reason for that.
+pub async fn error_out(agent: &Agent, context: &RequestContext, instance: &Instance, error: Error) -> Error {
+    let lost = error.is_being_deleted() || matches!(error, Error::NotImplemented(_));
+    if let Some(subject) = Subject::of(instance).filter(|_| !lost) {
+        let mut record = subject.bare();
+        record.set_state(VmState::Error);
+        if let Err(error) = agent.conductor.save(context, &mut record, Expect::ANY).await {
+            tracing::warn!(error = %Chain(&error), "the instance could not be put into ERROR");
+        }
+        agent.tracker.refresh_state(&record);
+    }
+    error
 }
 
 /// Begins an event; false when the conductor knows no action of this request, which is no reason to stop.

@@ -6,20 +6,39 @@
 //!                     │           │ ▲   start                    ▲
 //!                     │ abort     ▼ │ reboot                     │
 //!                     └───────► ERROR ──────────────────────────┘
+//!
+//! ACTIVE ◄──► PAUSED, SUSPENDED   the container is frozen     pause, unpause, suspend, resume
+//! ACTIVE ◄──► SOFT_DELETED        the container is off        soft delete, restore; reclaimed by the clock
+//! ACTIVE ◄──► SHELVED(_OFFLOADED) off, or on no host; an image shelve, unshelve
+//! ACTIVE ◄──► RESCUED             the container stands aside  rescue, unrescue; ended by the clock
 //! ```
-//! `locks.rs` gives the right to act, `guards.rs` records how it went, `decide.rs` holds the tables, `spec.rs` turns
-//! Nova's objects into what the hypervisor needs, `spawn.rs` and `destroy.rs` are the ways in and out, `network.rs` looks
-//! after the ports in Neutron and in the database and `nics.rs` after those on the host, `outcome.rs` says how a build ends.
+//! `locks.rs` gives the right to act, `guards.rs` records how it went, `recovery.rs` and `interrupted.rs` (at start) and
+//! `decide.rs` (power states) hold the tables, `spec.rs` turns Nova's objects into what the hypervisor needs and
+//! `described.rs` completes it, `spawn.rs` and `destroy.rs` are the ways in and out, `snapshot.rs`, `shelve.rs` and `rescue.rs`
+//! look after the file system, `network.rs` looks after the ports in Neutron and in the database, `nics.rs` after those on
+//! the host, `follow.rs` brings the one after the other, `outcome.rs` says how a build ends.
 
 pub mod decide;
+pub mod described;
 pub mod destroy;
+pub mod diagnostics;
+pub mod evacuate;
+pub mod follow;
+pub mod group;
 pub mod guards;
+pub mod interrupted;
+pub mod interrupted_moves;
 pub mod locks;
+pub mod moves;
 pub mod network;
 pub mod nics;
 pub mod outcome;
 pub mod power;
 pub mod reconnect;
+pub mod recovery;
+pub mod rescue;
+pub mod shelve;
+pub mod snapshot;
 pub mod spawn;
 pub mod spec;
 pub mod stale;

@@ -14,7 +14,7 @@ use common::openstack::glance::OnBehalf;
 use common::openstack::neutron::Port;
 
 use super::locks::Acting;
-use super::tags;
+use super::{follow, tags};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::network::events::{Unplugged, Watch};
@@ -79,6 +79,49 @@ pub async fn allocate(
     }
     let how = (connection.groups.as_slice(), &connection.providers);
     Ok(agent.ports.allocate(&owner, &connection.ask, how).await?)
+}
+
+/// Binds the ports that an instance has to this host, and notes what they are now (Nova:
+/// `setup_instance_network_on_host`, `get_instance_nw_info`).
+///
+/// # Errors
+/// What Neutron or the conductor say.
+pub async fn bind(
+    agent: &Agent,
+    context: &RequestContext,
+    instance: &Instance,
+) -> Result<NetworkInfo, Error> {
+    let Some(uuid) = instance.instance_uuid() else { return Ok(NetworkInfo::new()) };
+    let _alone = agent.caches.act(uuid).await;
+    let before = network_info(agent, context, instance).await?;
+    let mut ports = ports_of(agent, uuid).await?;
+    if ports.is_empty() {
+        return Ok(NetworkInfo::new());
+    }
+    agent.ports.bind_here(&owner(context, instance, uuid), &mut ports).await?;
+    // In the order in which the guest knows them.
+    let place = |port: &Port| before.iter().position(|vif| vif.id.to_string() == port.id);
+    ports.sort_by_key(|port| place(port).unwrap_or(usize::MAX));
+    let preserved = before.iter().filter(|vif| vif.preserve_on_delete).map(|vif| vif.id.to_string());
+    let now = agent.ports.describe(&ports.iter().collect::<Vec<_>>(), &preserved.collect()).await?;
+    agent.conductor.save_info_cache(context, uuid, &model::write(&now)).await?;
+    Ok(now)
+}
+
+/// Takes the network of an instance from this host; its ports stay its own, bound nowhere (Nova: `unbind_ports`).
+///
+/// # Errors
+/// The first step that fails. The host is cleaned even when Neutron does not answer.
+pub async fn unbind(agent: &Agent, uuid: InstanceUuid) -> Result<(), Error> {
+    let _alone = agent.caches.act(uuid).await;
+    let ports = ports_of(agent, uuid).await;
+    let plugged: Vec<PortId> = match &ports {
+        Ok(ports) => ports.iter().filter_map(|port| port.id.parse().ok()).collect(),
+        Err(_) => agent.nics.plugged_of(uuid).await.unwrap_or_default(),
+    };
+    let removed = agent.nics.remove(uuid, &plugged).await;
+    agent.ports.unbind_all(&ports?).await?;
+    removed
 }
 
 /// Notes new ports in Nova's database: a row for each, in their order, and the info cache behind those it has.
@@ -211,7 +254,7 @@ pub async fn release(
     (cached, given): (&NetworkInfo, BTreeSet<String>),
 ) -> Result<(), Error> {
     let _alone = agent.caches.act(uuid).await;
-    let ports = ports_to_release(agent, uuid).await;
+    let ports = ports_of(agent, uuid).await;
     let mut plugged: BTreeSet<PortId> = cached.iter().map(|vif| vif.id).collect();
     match &ports {
         Ok(ports) => plugged.extend(ports.iter().filter_map(|port| port.id.parse::<PortId>().ok())),
@@ -241,7 +284,7 @@ pub async fn release(
 }
 
 /// The ports that Neutron knows of an instance; a cloud without Neutron has none.
-async fn ports_to_release(agent: &Agent, uuid: InstanceUuid) -> Result<Vec<Port>, Error> {
+async fn ports_of(agent: &Agent, uuid: InstanceUuid) -> Result<Vec<Port>, Error> {
     match again(|| agent.ports.of_instance(uuid)).await {
         Err(network::Error::Neutron(common::openstack::Error::NoEndpoint { .. })) => Ok(Vec::new()),
         other => Ok(other?),
@@ -275,7 +318,7 @@ pub async fn refresh(
     uuid: InstanceUuid,
     port: Option<&str>,
 ) -> Result<(), Error> {
-    let changed = {
+    let (before, now) = {
         let _alone = agent.caches.act(uuid).await;
         let (cached, ports) = tokio::try_join!(cached(agent, context, uuid), async {
             Ok(agent.ports.of_instance(uuid).await?)
@@ -296,11 +339,9 @@ pub async fn refresh(
             return Ok(());
         }
         agent.conductor.save_info_cache(context, uuid, &model::write(&merged)).await?;
-        rewired(&cached, merged)
+        (cached, merged)
     };
-    let Some((index, network_info)) = changed else { return Ok(()) };
-    let _acting = agent.locks.act(uuid).await;
-    agent.nics.attach(uuid, &network_info[index], &network_info[..index]).await
+    follow::follow(agent, context, uuid, (&before, &now)).await
 }
 
 /// The cache with the fresh ports in the places of the old ones; new ones at the end.
@@ -313,18 +354,6 @@ pub fn merged(cached: &NetworkInfo, fresh: NetworkInfo) -> NetworkInfo {
         }
     }
     merged
-}
-
-/// The first port whose addresses, MAC or MTU changed, so that its NIC has to be plugged again.
-fn rewired(cached: &NetworkInfo, now: NetworkInfo) -> Option<(usize, NetworkInfo)> {
-    let differs = |vif: &Vif| {
-        cached.iter().find(|old| old.id == vif.id).is_some_and(|old| {
-            let mtu = |vif: &Vif| vif.network.meta.get("mtu").cloned();
-            !old.fixed_ips().eq(vif.fixed_ips()) || old.address != vif.address || mtu(old) != mtu(vif)
-        })
-    };
-    let index = now.iter().position(differs)?;
-    Some((index, now))
 }
 
 /// Releases one port and its place in the database. `rest`: the ports that stay. The caller holds the cache's lock.

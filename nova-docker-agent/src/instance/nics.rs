@@ -86,6 +86,37 @@ impl Nics {
         Ok(self.sandboxes.ensure(spec).await.map(drop)?)
     }
 
+    /// Fills the config drive of an instance that has one, with what nova-metadata tells of it. The database must know its
+    /// ports.
+    ///
+    /// # Errors
+    /// When nova-metadata does not tell it, and nothing was there before.
+    pub async fn fill_config_drive(
+        &self,
+        spec: &InstanceSpec,
+        network_info: &NetworkInfo,
+    ) -> Result<(), Error> {
+        if !self.driver.has_config_drive(spec) {
+            return Ok(());
+        }
+        let Some(metadata) = &self.metadata else {
+            return Err(Error::Refused {
+                class: "BuildAbortException",
+                code: 500,
+                message: "this compute host has no config drives: it was not told [docker] metadata_url"
+                    .into(),
+            });
+        };
+        match metadata.drive(&identity(spec, network_info)).await {
+            Ok(files) => Ok(self.driver.fill_config_drive(spec, &files)?),
+            Err(error) if self.driver.is_config_drive_filled(spec) => {
+                tracing::warn!(instance_uuid = %spec.uuid, error = %Chain(&error), "the config drive stays as it was");
+                Ok(())
+            }
+            Err(error) => Err(network::Error::from(error).into()),
+        }
+    }
+
     /// Makes ready what the instance's container needs in order to start: its sandbox runs, every NIC is plugged.
     /// `again`: plug also what is plugged.
     ///
@@ -209,6 +240,26 @@ impl Nics {
     pub async fn detach(&self, uuid: InstanceUuid, port: PortId) -> Result<(), Error> {
         self.forget(uuid, port);
         Ok(self.wiring.unplug(port).await.map_err(network::Error::from)?)
+    }
+
+    /// Takes an instance that was stopped off the network: its addresses must not answer. It gets its NICs back when it
+    /// starts ([`Nics::prepare`]). Nothing to do for one without sandbox, or whose sandbox is down.
+    ///
+    /// # Errors
+    /// The first step that fails; the others were taken all the same.
+    pub async fn rest(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        if self.is_homeless(uuid) || self.sandboxes.find(uuid).await?.is_none() {
+            return Ok(());
+        }
+        if let Some(metadata) = &self.metadata {
+            metadata.detach(uuid).await;
+        }
+        let mut result = Ok(());
+        for port in self.plugged_of(uuid).await? {
+            let unplugged = self.wiring.unplug(port).await;
+            result = result.and(unplugged.map_err(|error| network::Error::from(error).into()));
+        }
+        result.and(self.sandboxes.stop(uuid).await.map_err(Error::from))
     }
 
     /// Removes all that an instance had, after its container is gone. What is not there is fine.

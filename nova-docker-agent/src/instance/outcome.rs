@@ -29,7 +29,7 @@ pub fn of(error: &Error) -> Outcome {
         Error::Image(image::Error::NotFound { .. } | image::Error::Unacceptable { .. })
         | Error::Virt(virt::Error::ImageUnacceptable { .. } | virt::Error::InvalidSpec(_))
         | Error::NotImplemented(_)
-        | Error::Refused { class: "BuildAbortException", .. }
+        | Error::Refused { class: "BuildAbortException" | "Base64Exception", .. }
         | Error::Arguments { .. } => Outcome::Abort(reason),
         _ => Outcome::Reschedule(reason),
     }

@@ -1,15 +1,19 @@
-//! Brings the recorded power state and the real one together (Nova: `_sync_instance_power_state`).
+//! Power states: turning off, recording, and bringing the record and the truth together (Nova:
+//! `_sync_instance_power_state`).
 
+use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
 use common::objects::Instance;
-use common::objects::fields::TaskState;
+use common::objects::fields::{TaskState, VmState};
 
-use super::decide::{PowerAction, Situation, power_sync};
+use super::decide::{PowerAction, power_sync};
+use super::locks::Acting;
+use super::recovery::Situation;
 use crate::agent::Agent;
 use crate::conductor::Expect;
 use crate::error::Error;
-use crate::virt::PowerState;
+use crate::virt::{self, PowerState};
 
 /// How an instance stands.
 pub fn situation(agent: &Agent, instance: &Instance, power: PowerState) -> Situation {
@@ -18,8 +22,46 @@ pub fn situation(agent: &Agent, instance: &Instance, power: PowerState) -> Situa
         vm_state: instance.state(),
         task: instance.task(),
         recorded_power: instance.power_state().unwrap_or_default(),
-        power,
+        power: power.seen_in(instance.state()),
     }
+}
+
+/// Turns an instance off: its container ends, of itself within `seconds` or killed, and its addresses answer no more.
+///
+/// # Errors
+/// When dockerd cannot stop it. A container that is gone does not run, and that its NICs stay is only logged.
+pub async fn turn_off(agent: &Agent, acting: &Acting, seconds: u64) -> Result<(), Error> {
+    let uuid = acting.uuid();
+    match agent.driver.power_off(uuid, seconds).await {
+        Err(virt::Error::NotFound { .. }) => {
+            tracing::warn!("the container of a stopped instance is missing");
+        }
+        other => other?,
+    }
+    if let Err(error) = agent.nics.rest(uuid).await {
+        tracing::warn!(error = %Chain(&error), "the addresses of a stopped instance may still answer");
+    }
+    Ok(())
+}
+
+/// Records the end of an operation: what the instance is now, what Docker says of it, and that nothing is being done.
+///
+/// # Errors
+/// When Docker or the conductor cannot be asked, or the record is not as `expect` says.
+pub async fn settle(
+    agent: &Agent,
+    context: &RequestContext,
+    instance: &mut Instance,
+    (vm_state, expect): (VmState, Expect),
+) -> Result<(), Error> {
+    let Some(uuid) = instance.instance_uuid() else { return Ok(()) };
+    let power = agent.driver.power_state(uuid).await?.seen_in(vm_state);
+    instance.set_power_state(power as i64);
+    instance.set_state(vm_state);
+    instance.set_task(None);
+    agent.conductor.save(context, instance, expect).await?;
+    agent.tracker.note(instance, power);
+    Ok(())
 }
 
 /// Compares one instance and puts it right; an instance that somebody acts on is left for later.
@@ -38,6 +80,7 @@ pub async fn sync(agent: &Agent, uuid: InstanceUuid) -> Result<(), Error> {
         Err(error) if error.is_instance_not_found() => return Ok(()),
         other => other?,
     };
+    let power = power.seen_in(instance.state());
     agent.tracker.set_power(uuid, power);
     let decision = power_sync(&situation(agent, &instance, power));
     if decision.save {

@@ -2,16 +2,18 @@
 
 use std::pin::pin;
 
-use common::error_chain::Chain;
 use common::messaging::RequestContext;
 use common::objects::Instance;
 
+use super::described;
 use super::locks::Acting;
+use super::moves;
 use super::network::{self, Connection};
 use super::spec::{image_of_instance, instance_spec};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::image::{ImageHandle, ImageRequest, OnBehalf};
+use crate::network::events::Watch;
 use crate::network::model::NetworkInfo;
 use crate::network::request::Ask;
 use crate::virt::{self, InstanceSpec};
@@ -38,9 +40,13 @@ pub async fn spawn(
     context: &RequestContext,
     (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
 ) -> Result<(), Error> {
-    make(agent, acting, context, (spec, request, prepared)).await?;
+    let no_ports = NetworkInfo::new();
+    tokio::try_join!(
+        make(agent, acting, context, (spec, request, prepared)),
+        agent.nics.fill_config_drive(spec, &no_ports),
+    )?;
     agent.driver.start_new(spec).await?;
-    agent.nics.remember(spec, &NetworkInfo::new());
+    agent.nics.remember(spec, &no_ports);
     // Its namespace is there only now; nobody waits for the way to the metadata service.
     let (nics, uuid) = (agent.nics.clone(), spec.uuid);
     agent.life.spawn(async move { nics.started(uuid).await });
@@ -76,15 +82,55 @@ pub async fn spawn_connected(
         _ => &[],
     };
     let record = async {
-        if network_info.is_empty() {
-            return Ok(());
+        if !network_info.is_empty() {
+            let _alone = agent.caches.act(uuid).await;
+            network::record(agent, context, uuid, (&NetworkInfo::new(), &network_info, wanted)).await?;
         }
-        let _alone = agent.caches.act(uuid).await;
-        network::record(agent, context, uuid, (&NetworkInfo::new(), &network_info, wanted)).await
+        agent.nics.fill_config_drive(spec, &network_info).await
     };
     tokio::try_join!(record, agent.nics.prepare(spec, &network_info, true))?;
+    start_plugged(agent, acting, (&mut watch, spec, &network_info)).await
+}
+
+/// Makes and starts the container of an instance that was on no host, or on another: its ports are there and are bound to
+/// this host now.
+///
+/// Ports and what is on the host stay when it fails: the caller takes all of it away.
+///
+/// # Errors
+/// As [`spawn_connected`].
+pub async fn spawn_bound(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    (instance, spec, request): (&Instance, InstanceSpec, &ImageRequest),
+) -> Result<(), Error> {
+    let uuid = acting.uuid();
+    let mut watch = agent.events.watch(uuid);
+    let network_info = network::bind(agent, context, instance).await?;
+    if network_info.is_empty() {
+        return spawn(agent, acting, context, (&spec, request, false)).await;
+    }
+    let spec = InstanceSpec { sandboxed: true, ..spec };
+    let (made, filled, prepared) = tokio::join!(
+        make(agent, acting, context, (&spec, request, false)),
+        agent.nics.fill_config_drive(&spec, &network_info),
+        agent.nics.prepare(&spec, &network_info, true),
+    );
+    made?;
+    filled?;
+    prepared?;
+    start_plugged(agent, acting, (&mut watch, &spec, &network_info)).await
+}
+
+/// Starts a container that is ready when the flows of its ports are.
+async fn start_plugged(
+    agent: &Agent,
+    acting: &Acting,
+    (watch, spec, network_info): (&mut Watch, &InstanceSpec, &NetworkInfo),
+) -> Result<(), Error> {
     let waiting: Vec<_> = network_info.iter().filter(|vif| !vif.active).map(|vif| vif.id).collect();
-    let mut plugged = pin!(network::wait_plugged(agent, acting, (&mut watch, &waiting)));
+    let mut plugged = pin!(network::wait_plugged(agent, acting, (watch, &waiting)));
     tokio::select! {
         biased;
         plugged = &mut plugged => {
@@ -114,6 +160,20 @@ pub async fn start(
     agent.driver.power_on(acting.uuid()).await?;
     agent.nics.started(acting.uuid()).await;
     Ok(())
+}
+
+/// A missing container is not made again silently: its disk is gone with it.
+pub fn with_advice(error: Error) -> Error {
+    match error {
+        Error::Virt(virt::Error::NotFound { uuid }) => Error::Refused {
+            class: "InstancePowerOnFailure",
+            code: 500,
+            message: format!(
+                "The container of instance {uuid} is missing on its host. A hard reboot makes a new one from the image."
+            ),
+        },
+        other => other,
+    }
 }
 
 /// Makes sure that the sandbox of an instance that has one runs, with its NICs.
@@ -148,24 +208,45 @@ pub async fn make_anew(agent: &Agent, acting: &Acting, context: &RequestContext)
     let uuid = acting.uuid();
     let instance = agent.conductor.instance(context, uuid, &ATTRIBUTES).await?;
     let network_info = network::network_info(agent, context, &instance).await?;
-    let (request, properties) = image_of_instance(&instance);
-    let sandboxed = !network_info.is_empty() || agent.nics.sandboxed().await?.contains(&uuid);
-    let spec = InstanceSpec { sandboxed, ..instance_spec(&instance, properties)? };
-    if !sandboxed {
-        return spawn(agent, acting, context, (&spec, &request, false)).await;
+    if let Some(disk) = agent.driver.moved(uuid).await? {
+        // It came with its disk.
+        return moves::land(agent, acting, (&instance, &disk), (&network_info, true)).await;
     }
-    make(agent, acting, context, (&spec, &request, false)).await?;
-    agent.nics.prepare(&spec, &network_info, true).await?;
+    let (request, properties) = image_of_instance(&instance);
+    let spec = instance_spec(&instance, properties)?;
+    spawn_again(agent, acting, context, (spec, &request, &network_info)).await
+}
+
+/// Makes and starts a container for an instance that has had one here: what it had of the network stays.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn spawn_again(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    (spec, request, network_info): (InstanceSpec, &ImageRequest, &NetworkInfo),
+) -> Result<(), Error> {
+    let sandboxed = !network_info.is_empty() || agent.nics.sandboxed().await?.contains(&spec.uuid);
+    let spec = InstanceSpec { sandboxed, ..spec };
+    if !sandboxed {
+        return spawn(agent, acting, context, (&spec, request, false)).await;
+    }
+    make(agent, acting, context, (&spec, request, false)).await?;
+    agent.nics.fill_config_drive(&spec, network_info).await?;
+    agent.nics.prepare(&spec, network_info, true).await?;
     Ok(agent.driver.start_new(&spec).await?)
 }
 
-/// The container of an instance, not started, with the user's key in it.
+/// The container of an instance, not started, with what the user wants in it.
 async fn make(
     agent: &Agent,
     acting: &Acting,
     context: &RequestContext,
     (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
 ) -> Result<(), Error> {
+    let spec = described::whole(agent, context, spec).await?;
+    let spec = spec.as_ref();
     if !prepared {
         let image = ensure(agent, acting, context, request).await?;
         match agent.driver.make(spec, &image).await {
@@ -178,10 +259,7 @@ async fn make(
             other => other?,
         }
     }
-    if let Err(error) = agent.driver.put_key(spec).await {
-        tracing::warn!(error = %Chain(&error), "the user's SSH key is not in the instance");
-    }
-    Ok(())
+    Ok(agent.driver.set_up(spec).await?)
 }
 
 /// The image in Docker; gives up as soon as the instance is being deleted, for a download may take minutes.

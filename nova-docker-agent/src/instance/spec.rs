@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::image::ImageRequest;
-use crate::virt::InstanceSpec;
+use crate::virt::{GuestSetup, InstanceSpec};
 
 /// Prefix of the image's properties in `Instance.system_metadata`.
 const IMAGE: &str = "image_";
@@ -27,6 +27,7 @@ pub fn instance_spec(
     Ok(InstanceSpec {
         uuid,
         sandboxed: false,
+        rescue: false,
         name: instance.name(),
         display_name: text(instance.display_name()),
         hostname: text(instance.hostname()),
@@ -38,8 +39,22 @@ pub fn instance_spec(
         root_gb: amount(flavor.root_gb()),
         extra_specs: flavor.extra_specs(),
         metadata: instance.metadata(),
+        config_drive: instance.config_drive().is_some_and(|drive| !drive.is_empty()),
+        setup: GuestSetup::default(),
         ssh_key: instance.key_data().map(str::to_owned),
         image_properties: properties,
+    })
+}
+
+/// What the request of a build or rebuild brings along for the guest.
+///
+/// # Errors
+/// Nova's `Base64Exception` for a file that is none.
+pub fn guest_setup(injected_files: &Value, password: &Value) -> Result<GuestSetup, Error> {
+    GuestSetup::read(injected_files, password).map_err(|path| Error::Refused {
+        class: "Base64Exception",
+        code: 500,
+        message: format!("Invalid Base 64 data for file {path}"),
     })
 }
 

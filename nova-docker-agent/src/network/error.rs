@@ -174,6 +174,11 @@ impl Error {
         )
     }
 
+    /// No host can plug the port as Neutron has it (Nova: VirtualInterfacePlugException).
+    pub fn is_unpluggable(&self) -> bool {
+        matches!(self, Self::Plan(plan::Error::BindingFailed { .. } | plan::Error::Unbound { .. }))
+    }
+
     /// Neutron could not be reached, so that to ask again may help.
     pub fn is_unreachable(&self) -> bool {
         match self {

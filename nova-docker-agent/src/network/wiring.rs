@@ -221,9 +221,14 @@ fn unnamed(plan: &NicPlan) -> String {
 /// Gives the device in the guest's namespace, which is the thread's, its name, addresses and routes.
 fn furnish(plan: &NicPlan) -> Result<(), links::Error> {
     let mut links = Links::open()?;
-    let devices = links.list()?;
     let nic = links.index(&unnamed(plan))?;
+    let (mut devices, alias) = (links.list()?, alias(plan));
+    // The port's NIC of before: its other end may be in a namespace that the kernel has not given up yet.
+    for old in devices.extract_if(.., |device| device.alias == alias) {
+        links.delete(&old.name)?;
+    }
     let name = free_name(&plan.name, &devices);
+    links.describe(nic, &alias)?;
     links.rename(nic, &name)?;
     if plan.switch == (Switch::Ovs { netdev: true }) {
         ethtool::checksums_in_software(&name)?;

@@ -73,5 +73,9 @@ fn is_news(agent: &Agent, uuid: InstanceUuid, event: Event) -> bool {
             return false;
         }
     };
-    !agent.locks.busy(uuid) && agent.tracker.power(uuid).is_some_and(|known| known != power)
+    let as_known = |known: PowerState| {
+        // What is suspended is frozen.
+        known == power || (known, power) == (PowerState::Suspended, PowerState::Paused)
+    };
+    !agent.locks.busy(uuid) && agent.tracker.power(uuid).is_some_and(|known| !as_known(known))
 }

@@ -15,6 +15,7 @@ use super::Task;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
+use crate::instance::follow::follow;
 use crate::instance::network::{cached, owner};
 use crate::network::model::{self, NetworkInfo};
 
@@ -67,8 +68,9 @@ async fn heal(agent: &Agent) -> Result<(), Error> {
     }
     for (uuid, instance) in &settled {
         let now = by_instance.remove(uuid.to_string().as_str()).unwrap_or_default();
-        if !same(&known(instance), &now)
-            && let Err(error) = correct(agent, &context, (*uuid, now)).await
+        let known = known(instance);
+        if !same(&known, &now)
+            && let Err(error) = correct(agent, &context, *uuid, (&known, now)).await
         {
             tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "its info cache could not be put right");
         }
@@ -85,21 +87,27 @@ fn same(one: &NetworkInfo, other: &NetworkInfo) -> bool {
     one.len() == other.len() && one.iter().all(|vif| other.contains(vif))
 }
 
-/// Saves what Neutron knows, in the order of the rows in Nova's database.
+/// Saves what Neutron knows, in the order of the rows in Nova's database; NICs and guest follow.
 async fn correct(
     agent: &Agent,
     context: &RequestContext,
-    (uuid, now): (InstanceUuid, NetworkInfo),
+    uuid: InstanceUuid,
+    (known, now): (&NetworkInfo, NetworkInfo),
 ) -> Result<(), Error> {
-    let _alone = agent.caches.act(uuid).await;
-    // Somebody was faster.
-    if same(&cached(agent, context, uuid).await?, &now) {
-        return Ok(());
-    }
-    let rows = agent.conductor.virtual_interfaces(context, uuid).await?;
-    let ordered = in_order(now, &rows.iter().filter_map(|row| row.uuid()).collect::<Vec<_>>());
-    tracing::info!(instance_uuid = %uuid, ports = ordered.len(), "the info cache was wrong; put right");
-    Ok(agent.conductor.save_info_cache(context, uuid, &model::write(&ordered)).await?)
+    let (before, now) = {
+        let _alone = agent.caches.act(uuid).await;
+        let before = cached(agent, context, uuid).await?;
+        // Somebody was faster, or what Neutron said is old.
+        if before != *known || same(&before, &now) {
+            return Ok(());
+        }
+        let rows = agent.conductor.virtual_interfaces(context, uuid).await?;
+        let ordered = in_order(now, &rows.iter().filter_map(|row| row.uuid()).collect::<Vec<_>>());
+        tracing::info!(instance_uuid = %uuid, ports = ordered.len(), "the info cache was wrong; put right");
+        agent.conductor.save_info_cache(context, uuid, &model::write(&ordered)).await?;
+        (before, ordered)
+    };
+    follow(agent, context, uuid, (&before, &now)).await
 }
 
 /// Ports in the order of their rows; those without a row are new, and last.

@@ -3,12 +3,23 @@
 //! A task is a function without input that may run any number of times. Each has its own timer, so a slow one does not
 //! delay the heartbeat.
 
+mod check_instance_build_time;
+mod cleanup_expired_console_auth_tokens;
+mod cleanup_incomplete_migrations;
 mod cleanup_running_deleted_instances;
+mod find_orphans;
 mod handle_lifecycle_event;
 mod heal_instance_info_cache;
+mod poll_rebooting_instances;
+mod poll_rescued_instances;
+mod poll_shelved_instances;
+mod poll_unconfirmed_resizes;
+mod reclaim_queued_deletes;
 mod report_state;
+mod run_image_cache_manager_pass;
 mod run_pending_deletes;
 mod sync_power_states;
+mod sync_scheduler_instance_info;
 mod update_available_resource;
 
 use std::future::Future;
@@ -44,6 +55,17 @@ pub(crate) fn start(agent: &Arc<Agent>, service: Service) {
     begin(agent, sync_power_states::SyncPowerStates);
     begin(agent, cleanup_running_deleted_instances::CleanupRunningDeletedInstances);
     begin(agent, run_pending_deletes::RunPendingDeletes);
+    begin(agent, find_orphans::FindOrphans::default());
+    begin(agent, reclaim_queued_deletes::ReclaimQueuedDeletes);
+    begin(agent, check_instance_build_time::CheckInstanceBuildTime);
+    begin(agent, poll_rebooting_instances::PollRebootingInstances);
+    begin(agent, poll_rescued_instances::PollRescuedInstances);
+    begin(agent, poll_shelved_instances::PollShelvedInstances);
+    begin(agent, run_image_cache_manager_pass::RunImageCacheManagerPass::default());
+    begin(agent, poll_unconfirmed_resizes::PollUnconfirmedResizes);
+    begin(agent, cleanup_incomplete_migrations::CleanupIncompleteMigrations);
+    begin(agent, sync_scheduler_instance_info::SyncSchedulerInstanceInfo);
+    begin(agent, cleanup_expired_console_auth_tokens::CleanupExpiredConsoleAuthTokens);
     begin(agent, heal_instance_info_cache::HealInstanceInfoCache);
     handle_lifecycle_event::start(agent);
     let saver = Arc::clone(agent);
@@ -79,5 +101,32 @@ fn seconds(option: i64) -> Option<Duration> {
     match option {
         0 => Some(Duration::from_secs(60)),
         seconds => u64::try_from(seconds).ok().map(Duration::from_secs),
+    }
+}
+
+/// How often is looked for what takes longer than `timeout` seconds; 0 means never. Nova looks once a minute; a shorter time
+/// would wait for that in vain.
+fn while_timed(timeout: u64) -> Option<Duration> {
+    (timeout > 0).then(|| Duration::from_secs(timeout.min(60)))
+}
+
+/// Whether a time of Nova's is more than so many seconds ago; one that cannot be read is not.
+fn is_older(time: &str, seconds: u64) -> bool {
+    let Ok(time) = time.parse::<jiff::Timestamp>() else { return false };
+    let age = jiff::Timestamp::now().duration_since(time).as_secs();
+    u64::try_from(age).is_ok_and(|age| age > seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_as_nova_writes_them() {
+        assert!(is_older("2020-01-01T00:00:00Z", 60));
+        assert!(!is_older("2999-01-01T00:00:00Z", 60));
+        assert!(!is_older("yesterday", 0));
+        let now = jiff::Timestamp::now().to_string();
+        assert!(!is_older(&now, 60));
     }
 }

@@ -78,12 +78,30 @@ impl Provider {
         self.placement.delete_allocations(consumer).await
     }
 
+    /// As [`Provider::delete_allocations`], but not what changes between our looking and our deleting (Nova: without
+    /// force).
+    ///
+    /// # Errors
+    /// When placement does not answer or refuses, as it does then.
+    pub async fn delete_known_allocations(&self, consumer: &str) -> Result<(), Error> {
+        self.placement.empty_allocations(consumer).await
+    }
+
     /// Gives an instance back what a migration that will not happen holds for it (Nova: `revert_allocation_for_migration`).
     ///
     /// # Errors
     /// When placement does not answer or refuses.
     pub async fn revert_allocations(&self, migration: &str, instance: &str) -> Result<(), Error> {
         self.placement.move_allocations(migration, instance).await
+    }
+
+    /// Takes what a consumer holds of one provider from it, and leaves it the rest (Nova:
+    /// `remove_provider_tree_from_instance_allocation`).
+    ///
+    /// # Errors
+    /// When placement does not answer or refuses.
+    pub async fn leave(&self, consumer: &str, uuid: &str) -> Result<(), Error> {
+        again_on_conflict(|| self.placement.leave(consumer, uuid)).await
     }
 
     async fn ensure(&self, uuid: &str, name: &str) -> Result<ResourceProvider, Error> {

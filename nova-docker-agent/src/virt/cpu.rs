@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Error;
+use super::{Error, extra_specs};
 
 /// The kernel's usual period, in microseconds.
 const PERIOD: i64 = 100_000;
@@ -20,17 +20,10 @@ pub(super) struct Cpu {
 ///
 /// # Errors
 /// [`Error::InvalidSpec`] for numbers that the kernel does not take.
-pub(super) fn limits(vcpus: u32, extra_specs: &BTreeMap<String, String>) -> Result<Cpu, Error> {
+pub(super) fn limits(vcpus: u32, specs: &BTreeMap<String, String>) -> Result<Cpu, Error> {
     let vcpus = i64::from(vcpus.max(1));
-    let number = |name: &str, low: i64, high: i64, default: i64| match extra_specs.get(name) {
-        None => Ok(default),
-        Some(text) => {
-            text.trim().parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(|| {
-                Error::InvalidSpec(format!(
-                    "the flavor's {name} is {text}, but must be a number from {low} to {high}"
-                ))
-            })
-        }
+    let number = |name: &str, low: i64, high: i64, default: i64| {
+        extra_specs::number(specs, name, low..=high).map(|number| number.unwrap_or(default))
     };
     let shares = number("quota:cpu_shares", 2, 262_144, (1024 * vcpus).min(262_144))?;
     let period = number("quota:cpu_period", 1_000, 1_000_000, PERIOD)?;

@@ -1,5 +1,6 @@
 //! Creates, starts, stops and removes the containers of instances.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,13 +10,13 @@ use futures_util::stream::Stream;
 use tokio::sync::OnceCell;
 
 use super::error::{self, Error};
-use super::sandbox::SANDBOX_LABEL;
+use super::sandbox::is_sandbox;
 use super::spec::{self, HOST_LABEL, UUID_LABEL, container_name};
-use super::{InstanceSpec, LifecycleEvent, PowerState, guest_files, host, lifecycle, login};
+use super::{
+    InstanceSpec, LifecycleEvent, PowerState, config_drive, disk_device, guest_files, host, lifecycle,
+};
 use crate::config::Config;
 use crate::image::ImageHandle;
-use crate::network::guest::{self, GuestFiles};
-use crate::network::model::Vif;
 
 /// As much of a console as Nova's libvirt driver returns (`MAX_CONSOLE_BYTES`).
 const MAX_CONSOLE_BYTES: usize = 100 * 1024;
@@ -28,14 +29,33 @@ const KILLED: i64 = 137;
 pub struct Driver {
     engine: Engine,
     config: Arc<Config>,
-    /// Whether Docker can limit root disks: asked before the first spawn, and cleared if it refuses all the same.
-    disk_quota: Arc<OnceCell<AtomicBool>>,
+    /// Asked before the first spawn.
+    storage: Arc<OnceCell<Storage>>,
+}
+
+/// What Docker's storage can do.
+#[derive(Debug)]
+struct Storage {
+    /// Limit the size of root disks; cleared if Docker refuses all the same.
+    quota: AtomicBool,
+    /// The device with all of them.
+    device: Option<String>,
 }
 
 impl Driver {
     /// A driver on `engine`.
     pub fn new(engine: Engine, config: Arc<Config>) -> Self {
-        Self { engine, config, disk_quota: Arc::default() }
+        Self { engine, config, storage: Arc::default() }
+    }
+
+    /// dockerd, for the other files of this folder.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The operator's options, for the other files of this folder.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Creates the container of `instance` from `image` without starting it; the leftover of an earlier build is
@@ -91,23 +111,16 @@ impl Driver {
     }
 
     async fn container(&self, instance: &InstanceSpec, image: &ImageHandle) -> Result<ContainerSpec, Error> {
-        let disk_quota = self.disk_quota().await?;
-        let spec = spec::container(instance, image, &self.config, disk_quota.load(Ordering::Relaxed))?;
+        let storage = self.storage().await?;
+        let quota = storage.quota.load(Ordering::Relaxed);
+        let storage = spec::Storage { quota, device: storage.device.as_deref() };
+        let spec = spec::container(instance, image, &self.config, storage)?;
+        if config_drive::wanted(instance, &self.config) {
+            config_drive::make(&self.config, instance.uuid)?;
+        }
         // Its addresses follow when they are known.
-        guest_files::write(&self.config, instance.uuid, &self.guest_files(instance, &[]), false)?;
+        guest_files::write(&self.config, instance.uuid, &self.guest_files(&instance.hostname, &[]), false)?;
         Ok(spec)
-    }
-
-    /// Tells the guest its addresses and name servers, in its `/etc/hosts` and `/etc/resolv.conf`; best before it starts.
-    ///
-    /// # Errors
-    /// [`Error::GuestFiles`].
-    pub fn tell_guest(&self, instance: &InstanceSpec, network_info: &[Vif]) -> Result<(), Error> {
-        guest_files::write(&self.config, instance.uuid, &self.guest_files(instance, network_info), true)
-    }
-
-    fn guest_files(&self, instance: &InstanceSpec, network_info: &[Vif]) -> GuestFiles {
-        guest::guest_files(&instance.hostname, network_info, &self.config.docker.dns_servers)
     }
 
     /// Creates after a refusal that can be dealt with: no disk quotas here, or a leftover of an earlier build.
@@ -118,7 +131,7 @@ impl Driver {
     ) -> Result<(), docker::Error> {
         if error::is_no_disk_quota(&refused) {
             // overlay2 on XFS without the mount option pquota: it tells only by refusing.
-            if self.disk_quota.get().is_some_and(|possible| possible.swap(false, Ordering::Relaxed)) {
+            if self.storage.get().is_some_and(|storage| storage.quota.swap(false, Ordering::Relaxed)) {
                 tracing::warn!(reason = %refused, "Docker cannot limit root disks here: root_gb is not enforced");
             }
             spec.storage_opt.clear();
@@ -131,17 +144,19 @@ impl Driver {
         self.engine.create_container(spec).await.map(drop)
     }
 
-    async fn disk_quota(&self) -> Result<&AtomicBool, Error> {
+    async fn storage(&self) -> Result<&Storage, Error> {
         let ask = async || {
             let info = self.engine.info().await.map_err(|e| error::general("tell about its storage", e))?;
             let possible = host::can_limit_disks(&info);
             if !possible {
-                let driver = info.storage_driver;
+                let driver = &info.storage_driver;
                 tracing::warn!(driver, "Docker cannot limit root disks here: root_gb is not enforced");
             }
-            Ok(AtomicBool::new(possible))
+            let device = self.config.docker.disk_device.clone();
+            let device = device.or_else(|| disk_device::of(Path::new(&info.root_dir)));
+            Ok(Storage { quota: AtomicBool::new(possible), device })
         };
-        self.disk_quota.get_or_try_init(ask).await
+        self.storage.get_or_try_init(ask).await
     }
 
     /// Removes the container whatever its state; an absent container is fine.
@@ -149,9 +164,20 @@ impl Driver {
     /// # Errors
     /// When dockerd does not answer or cannot remove it.
     pub async fn destroy(&self, uuid: InstanceUuid) -> Result<(), Error> {
-        let removed = self.engine.remove_container(&container_name(uuid)).await;
-        removed.map_err(|e| error::of_container("remove the container", uuid, e))?;
+        let name = container_name(uuid);
+        let (removed, rescued) = tokio::join!(self.engine.remove_container(&name), self.is_rescued(uuid));
+        let failed = |e| error::of_container("remove the container", uuid, e);
+        removed.map_err(failed)?;
+        if rescued? {
+            self.remove_rescue(uuid).await.map_err(failed)?;
+        }
+        self.discard_moved(uuid).await?;
         guest_files::remove(&self.config, uuid)
+    }
+
+    /// Instances that have files on this host, with or without a container.
+    pub fn with_files(&self) -> Vec<InstanceUuid> {
+        guest_files::owners(&self.config)
     }
 
     /// Stops the container: its stop signal first, SIGKILL after `timeout` seconds. A stopped container is fine.
@@ -163,13 +189,18 @@ impl Driver {
         stopped.map_err(|e| error::of_container("stop the container", uuid, e))
     }
 
-    /// Starts the container. A running container is fine.
+    /// Starts the container. A running container is fine; a frozen one goes on, for dockerd does not start it.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no container.
     pub async fn power_on(&self, uuid: InstanceUuid) -> Result<(), Error> {
-        let started = self.engine.start_container(&container_name(uuid)).await;
-        started.map_err(|e| error::of_container("start the container", uuid, e))
+        let Err(refused) = self.engine.start_container(&container_name(uuid)).await else { return Ok(()) };
+        match error::of_container("start the container", uuid, refused) {
+            Error::Docker { .. } if self.power_state(uuid).await? == PowerState::Paused => {
+                self.thaw(uuid).await
+            }
+            refused => Err(refused),
+        }
     }
 
     /// Restarts in place: stop signal, SIGKILL after `timeout` seconds, start.
@@ -202,14 +233,6 @@ impl Driver {
         }
     }
 
-    /// Writes the user's SSH key into the container of `instance` before its first start, where no cloud-init does it.
-    ///
-    /// # Errors
-    /// When dockerd does not do it.
-    pub async fn put_key(&self, instance: &InstanceSpec) -> Result<(), Error> {
-        login::put_key(&self.engine, instance).await
-    }
-
     /// The first process of the container, as this host numbers it; None unless it runs.
     ///
     /// # Errors
@@ -232,13 +255,17 @@ impl Driver {
         let found = found.map_err(|e| error::general("list the containers", e))?;
         let mut instances = Vec::with_capacity(found.len());
         for container in found {
-            if container.labels.contains_key(SANDBOX_LABEL) {
+            if is_sandbox(&container.labels) {
                 continue;
             }
             // A label that is no uuid is not of our making.
             let Some(uuid) = container.labels.get(UUID_LABEL).and_then(|uuid| uuid.parse().ok()) else {
                 continue;
             };
+            // That of a rescued instance stands aside.
+            if container.name != container_name(uuid) {
+                continue;
+            }
             instances.push((uuid, self.listed_state(uuid, &container).await?));
         }
         Ok(instances)

@@ -26,6 +26,9 @@ pub enum Error {
         /// Instance uuid.
         uuid: InstanceUuid,
     },
+    /// No other container can have the file system of the instance: why, as a sentence.
+    #[error("{0}")]
+    NotRescuable(String),
     /// dockerd does not answer.
     #[error("the Docker engine of this host does not answer")]
     DockerUnavailable(#[source] docker::Error),

@@ -42,6 +42,17 @@ pub(super) fn write(
     written.map_err(failed(&folder))
 }
 
+/// Writes the files of `uuid` again if it has any: what comes late must not bring back what is gone.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn rewrite(config: &Config, uuid: InstanceUuid, files: &GuestFiles) -> Result<(), Error> {
+    match folder(config, uuid).join(RESOLV_CONF).exists() {
+        true => write(config, uuid, files, true),
+        false => Ok(()),
+    }
+}
+
 /// Removes the files of `uuid`; absent ones are fine.
 ///
 /// # Errors
@@ -54,11 +65,18 @@ pub(super) fn remove(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
     }
 }
 
-fn folder(config: &Config, uuid: InstanceUuid) -> PathBuf {
+/// Instances that have files here.
+pub(super) fn owners(config: &Config) -> Vec<InstanceUuid> {
+    let folders = std::fs::read_dir(config.state_path.join("instances"));
+    let names = folders.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+}
+
+pub(super) fn folder(config: &Config, uuid: InstanceUuid) -> PathBuf {
     config.state_path.join("instances").join(uuid.to_string())
 }
 
-fn failed(folder: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(super) fn failed(folder: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     |source| Error::GuestFiles { path: folder.to_owned(), source }
 }
 

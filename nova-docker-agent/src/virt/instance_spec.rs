@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use common::ids::InstanceUuid;
 
+use super::GuestSetup;
+
 /// One instance as the hypervisor sees it. A container can be made again from this and an image alone.
 #[derive(Debug, Clone)]
 pub struct InstanceSpec {
@@ -11,6 +13,8 @@ pub struct InstanceSpec {
     pub uuid: InstanceUuid,
     /// Its network namespace is that of its sandbox; else it has one of its own, without any interface.
     pub sandboxed: bool,
+    /// It is a rescue container: the instance's own one is aside, its file system in here.
+    pub rescue: bool,
     /// `Instance.name` (`instance-0000002a`)
     pub name: String,
     /// `Instance.display_name`
@@ -33,6 +37,10 @@ pub struct InstanceSpec {
     pub extra_specs: BTreeMap<String, String>,
     /// `Instance.metadata`
     pub metadata: BTreeMap<String, String>,
+    /// `Instance.config_drive`: the user asked for one.
+    pub config_drive: bool,
+    /// What the request of a build or rebuild brings along; nothing at other times.
+    pub setup: GuestSetup,
     /// `Instance.key_data`
     pub ssh_key: Option<String>,
     /// `ImageMeta.properties`, also those that Nova does not know

@@ -8,8 +8,8 @@ use common::ids::InstanceUuid;
 use common::retry;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
-use super::sandbox::SANDBOX_LABEL;
-use super::spec::UUID_LABEL;
+use super::sandbox::is_sandbox;
+use super::spec::{UUID_LABEL, container_name};
 
 /// News of the hypervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +111,14 @@ impl Listener {
 
 /// What an event of dockerd means; None for what does not change a power state, and for containers of others.
 fn translate(event: &ContainerEvent) -> Option<LifecycleEvent> {
-    if event.attributes.contains_key(SANDBOX_LABEL) {
+    if is_sandbox(&event.attributes) {
         return None;
     }
     let uuid = event.attributes.get(UUID_LABEL)?.parse().ok()?;
+    // The original container of a rescued instance stands aside.
+    if event.attributes.get("name").is_some_and(|name| *name != container_name(uuid)) {
+        return None;
+    }
     let event = match event.action.as_str() {
         "start" => Event::Started,
         "die" => Event::Stopped,
@@ -130,6 +134,7 @@ fn translate(event: &ContainerEvent) -> Option<LifecycleEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virt::sandbox::SANDBOX_LABEL;
 
     fn event(action: &str, uuid: &str) -> ContainerEvent {
         ContainerEvent {
@@ -152,5 +157,10 @@ mod tests {
         let mut of_sandbox = event("die", uuid);
         of_sandbox.attributes.insert(SANDBOX_LABEL.into(), "true".into());
         assert_eq!(translate(&of_sandbox), None);
+        of_sandbox.attributes.insert(SANDBOX_LABEL.into(), "false".into());
+        assert!(translate(&of_sandbox).is_some());
+        let mut of_original = event("destroy", uuid);
+        of_original.attributes.insert("name".into(), format!("nova-{uuid}-original"));
+        assert_eq!(translate(&of_original), None);
     }
 }

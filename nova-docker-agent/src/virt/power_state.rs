@@ -1,6 +1,7 @@
 //! Nova's power states (`nova.compute.power_state`).
 
 use common::docker::ContainerStatus;
+use common::objects::fields::VmState;
 
 /// What the hypervisor says of an instance; the numbers are Nova's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +17,7 @@ pub enum PowerState {
     Shutdown = 4,
     /// Dead, or ended by the kernel for want of memory.
     Crashed = 6,
-    /// Checkpointed.
+    /// Frozen as well: Docker knows one kind of standing still, Nova two.
     Suspended = 7,
 }
 
@@ -33,6 +34,29 @@ impl PowerState {
             ContainerStatus::Dead => Self::Crashed,
         }
     }
+
+    /// What Docker says of an instance that Nova has in this state, in Nova's words.
+    #[must_use]
+    pub fn seen_in(self, vm_state: VmState) -> Self {
+        if self == Self::Paused && vm_state == VmState::Suspended { Self::Suspended } else { self }
+    }
+
+    /// Neither running nor frozen.
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::NoState | Self::Shutdown | Self::Crashed)
+    }
+
+    /// Nova's word for it (`power_state.STATE_MAP`).
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoState => "pending",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Shutdown => "shutdown",
+            Self::Crashed => "crashed",
+            Self::Suspended => "suspended",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -46,6 +70,13 @@ mod tests {
         assert_eq!(PowerState::of(ContainerStatus::Exited, false), PowerState::Shutdown);
         assert_eq!(PowerState::of(ContainerStatus::Created, false), PowerState::Shutdown);
         assert_eq!(PowerState::of(ContainerStatus::Dead, false), PowerState::Crashed);
+    }
+
+    #[test]
+    fn a_frozen_container_is_suspended_or_paused_as_nova_asked() {
+        assert_eq!(PowerState::Paused.seen_in(VmState::Suspended), PowerState::Suspended);
+        assert_eq!(PowerState::Paused.seen_in(VmState::Paused), PowerState::Paused);
+        assert_eq!(PowerState::Running.seen_in(VmState::Suspended), PowerState::Running);
     }
 
     #[test]

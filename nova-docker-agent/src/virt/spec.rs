@@ -5,10 +5,18 @@ use std::collections::BTreeMap;
 use common::docker::{ContainerSpec, Limits, LogConfig, Restart};
 use common::ids::InstanceUuid;
 
-use super::{Error, InstanceSpec, command_line, cpu, guest_files, sandbox_name};
+use super::grants::Grants;
+use super::sandbox::SANDBOX_LABEL;
+use super::wishes::Wishes;
+use super::{
+    Error, InstanceSpec, config_drive, cpu, disk_io, grants, guest_files, rescue, sandbox_name, wishes,
+};
 use crate::config::Config;
 use crate::image::ImageHandle;
 use crate::network::guest;
+
+/// What the names of our labels begin with.
+pub(super) const LABEL_PREFIX: &str = "nova.";
 
 /// Label with the instance's uuid.
 pub(super) const UUID_LABEL: &str = "nova.instance_uuid";
@@ -24,7 +32,16 @@ pub fn container_name(uuid: InstanceUuid) -> String {
     format!("nova-{uuid}")
 }
 
-/// The container of `instance`, run from `image`. `disk_quota`: whether Docker can limit the root disk.
+/// What Docker's storage can do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Storage<'a> {
+    /// Limit the size of root disks.
+    pub(super) quota: bool,
+    /// The device with all of them, if it is known.
+    pub(super) device: Option<&'a str>,
+}
+
+/// The container of `instance`, run from `image`, on a host whose Docker has this `storage`.
 ///
 /// # Errors
 /// [`Error::InvalidSpec`] for a flavor, [`Error::ImageUnacceptable`] for an image that cannot become a container.
@@ -32,11 +49,12 @@ pub(super) fn container(
     instance: &InstanceSpec,
     image: &ImageHandle,
     config: &Config,
-    disk_quota: bool,
+    storage: Storage<'_>,
 ) -> Result<ContainerSpec, Error> {
-    let command = command(instance, image)?;
+    let (wishes, grants) = described(instance, config)?;
+    says_what_to_run(instance, image, &wishes)?;
     let mut storage_opt = BTreeMap::new();
-    if disk_quota && instance.root_gb > 0 {
+    if storage.quota && instance.root_gb > 0 {
         storage_opt.insert("size".to_owned(), format!("{}G", instance.root_gb));
     }
     Ok(ContainerSpec {
@@ -46,15 +64,29 @@ pub(super) fn container(
         // With a sandbox the name is the sandbox's, and dockerd refuses one here.
         hostname: Some(guest::usable(&instance.hostname))
             .filter(|name| !name.is_empty() && !instance.sandboxed),
-        command,
-        init: property_is_true(instance, "docker_init"),
-        limits: limits(instance, config)?,
+        user: wishes.user,
+        env: wishes.env,
+        entrypoint: wishes.entrypoint,
+        command: wishes.command,
+        working_dir: wishes.working_dir,
+        tty: wishes.tty,
+        init: wishes.init,
+        stop_signal: wishes.stop_signal,
+        healthcheck: wishes.healthcheck,
+        limits: limits(instance, config, &grants)?,
+        disk_io: disk_io::limits(&instance.extra_specs, storage.device)?,
+        ulimits: grants.ulimits,
+        shm_size: grants.shm_size,
+        cap_add: grants.cap_add,
+        cap_drop: wishes.cap_drop,
+        security_opt: security_opt(config, wishes.no_new_privileges),
         network: match instance.sandboxed {
             true => format!("container:{}", sandbox_name(instance.uuid)),
             false => "none".into(),
         },
         network_disabled: !instance.sandboxed,
-        binds: guest_files::binds(config, instance.uuid),
+        binds: binds(instance, config),
+        tmpfs: grants.tmpfs,
         storage_opt,
         // The agent decides what happens when an instance ends, not dockerd.
         restart: Restart::No,
@@ -73,28 +105,52 @@ pub(super) fn labels(instance: &InstanceSpec, config: &Config) -> BTreeMap<Strin
         ("nova.project_id", instance.project_id.clone()),
         ("nova.user_id", instance.user_id.clone()),
         ("nova.image_id", instance.image_id.clone()),
+        (SANDBOX_LABEL, "false".to_owned()),
     ]
     .map(|(label, value)| (label.to_owned(), value))
     .into()
 }
 
-/// What to run instead of the image's own command: Nova's `os_command_line` image property.
-fn command(instance: &InstanceSpec, image: &ImageHandle) -> Result<Option<Vec<String>>, Error> {
-    let unacceptable = |reason: String| Error::ImageUnacceptable { image: instance.image_id.clone(), reason };
-    let given = match instance.image_properties.get("os_command_line") {
-        Some(line) => command_line::split(line)
-            .map_err(|why| unacceptable(format!("its os_command_line cannot be read: {why}")))?,
-        None => Vec::new(),
-    };
-    if given.is_empty() && !image.has_command {
-        return Err(unacceptable(
-            "it says nothing to run: no entry point, no command, no os_command_line".into(),
-        ));
-    }
-    Ok((!given.is_empty()).then_some(given))
+/// What users wish for the container and what the operator grants to it.
+///
+/// # Errors
+/// [`Error::InvalidSpec`] names what cannot be followed.
+pub(super) fn described(instance: &InstanceSpec, config: &Config) -> Result<(Wishes, Grants), Error> {
+    let wishes = wishes::read(instance, &config.docker)?;
+    Ok((wishes, grants::read(&instance.extra_specs, &config.docker)?))
 }
 
-fn limits(instance: &InstanceSpec, config: &Config) -> Result<Limits, Error> {
+/// An image without a command needs one from its description.
+fn says_what_to_run(instance: &InstanceSpec, image: &ImageHandle, wishes: &Wishes) -> Result<(), Error> {
+    let entrypoint = wishes.entrypoint.as_ref().is_some_and(|words| !words.is_empty());
+    if image.has_command || wishes.command.is_some() || entrypoint {
+        return Ok(());
+    }
+    let reason = "it says nothing to run: no entry point, no command, no docker_command".into();
+    Err(Error::ImageUnacceptable { image: instance.image_id.clone(), reason })
+}
+
+fn security_opt(config: &Config, no_new_privileges: bool) -> Vec<String> {
+    let wish = no_new_privileges.then(|| "no-new-privileges".to_owned());
+    config.docker.security_opt.iter().cloned().chain(wish).collect()
+}
+
+fn binds(instance: &InstanceSpec, config: &Config) -> Vec<String> {
+    let drive = config_drive::wanted(instance, config).then(|| config_drive::bind(config, instance.uuid));
+    let rescue = instance.rescue.then(|| rescue::bind(instance.uuid));
+    guest_files::binds(config, instance.uuid).into_iter().chain(drive).chain(rescue).collect()
+}
+
+/// What the container of `instance` may take of the host.
+///
+/// # Errors
+/// As [`container`].
+pub(super) fn limits_of(instance: &InstanceSpec, config: &Config) -> Result<Limits, Error> {
+    let (_, grants) = described(instance, config)?;
+    limits(instance, config, &grants)
+}
+
+fn limits(instance: &InstanceSpec, config: &Config, grants: &Grants) -> Result<Limits, Error> {
     if instance.memory_mb < LEAST_MEMORY_MB {
         return Err(Error::InvalidSpec(format!(
             "the flavor has {} MiB of memory, but a container needs {LEAST_MEMORY_MB} MiB at least",
@@ -110,7 +166,7 @@ fn limits(instance: &InstanceSpec, config: &Config) -> Result<Limits, Error> {
         memory,
         // Memory and swap together: no swap.
         memory_swap: memory,
-        pids: config.docker.pids_limit,
+        pids: grants.pids_limit.unwrap_or(config.docker.pids_limit),
     })
 }
 
@@ -122,11 +178,6 @@ fn log(config: &Config) -> LogConfig {
     }
 }
 
-fn property_is_true(instance: &InstanceSpec, name: &str) -> bool {
-    let value = instance.image_properties.get(name).map(|value| value.to_ascii_lowercase());
-    value.is_some_and(|value| ["true", "yes", "1", "on"].contains(&value.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,10 +187,12 @@ mod tests {
         ImageHandle { image_id: "glance-id".into(), docker_id: "sha256:abc".into(), has_command: true }
     }
 
+    const STORAGE: Storage<'_> = Storage { quota: true, device: Some("/dev/vda") };
+
     fn spec(change: impl FnOnce(&mut InstanceSpec)) -> Result<ContainerSpec, Error> {
         let mut instance = test_support::instance();
         change(&mut instance);
-        container(&instance, &image(), &test_support::config(), true)
+        container(&instance, &image(), &test_support::config(), STORAGE)
     }
 
     #[test]
@@ -153,12 +206,27 @@ mod tests {
             instance.vcpus = 2;
             instance.root_gb = 0;
             instance.hostname = format!("{}-tail", "h".repeat(62));
-            instance.extra_specs = [("quota:cpu_quota", "50000"), ("quota:cpu_shares", "10")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into();
-            instance.image_properties = [("docker_init", "True"), ("os_command_line", "sleep '1 0'")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into();
+            let map = |pairs: &[(&str, &str)]| {
+                pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+            };
+            instance.extra_specs = map(&[
+                ("quota:cpu_quota", "50000"),
+                ("quota:cpu_shares", "10"),
+                ("quota:disk_write_bytes_sec", "1048576"),
+                ("docker:pids_limit", "64"),
+                ("docker:shm_size_mb", "128"),
+                ("docker:tmpfs", "/run=16"),
+                ("docker:ulimit_nofile", "1024"),
+            ]);
+            instance.image_properties = map(&[
+                ("docker_init", "True"),
+                ("os_command_line", "sleep '1 0'"),
+                ("docker_user", "www-data"),
+                ("docker_no_new_privileges", "on"),
+                ("docker_cap_drop", "NET_RAW"),
+            ]);
+            instance.config_drive = true;
+            instance.metadata = map(&[("docker_env_GREETING", "hello world"), ("docker_workdir", "/srv")]);
         });
         insta::assert_debug_snapshot!(wishful.unwrap());
     }
@@ -172,7 +240,9 @@ mod tests {
 
     #[test]
     fn without_quotas_the_disk_has_no_size() {
-        let spec = container(&test_support::instance(), &image(), &test_support::config(), false).unwrap();
+        let spec =
+            container(&test_support::instance(), &image(), &test_support::config(), Storage::default())
+                .unwrap();
         assert!(spec.storage_opt.is_empty());
     }
 
@@ -186,10 +256,10 @@ mod tests {
     fn an_image_must_say_what_to_run() {
         let mute = ImageHandle { has_command: false, ..image() };
         let mut instance = test_support::instance();
-        let error = container(&instance, &mute, &test_support::config(), true).unwrap_err();
+        let error = container(&instance, &mute, &test_support::config(), STORAGE).unwrap_err();
         assert!(error.to_string().contains("it says nothing to run"), "{error}");
         instance.image_properties.insert("os_command_line".into(), "/bin/sh".into());
-        let spec = container(&instance, &mute, &test_support::config(), true).unwrap();
+        let spec = container(&instance, &mute, &test_support::config(), STORAGE).unwrap();
         assert_eq!(spec.command, Some(vec!["/bin/sh".into()]));
     }
 }

@@ -83,7 +83,11 @@ impl Recording {
     pub(crate) fn open(name: &str) -> Self {
         // The one thing that is not played as it was: nova-compute's fake driver takes any image, a container does not.
         let text = read(&format!("{name}.jsonl"))
-            .replace(r#"container_format":"bare""#, r#"container_format":"docker""#);
+            .replace(r#"container_format":"bare""#, r#"container_format":"docker""#)
+            .replace(
+                r#""disk_format":null,"container_format":null"#,
+                r#""disk_format":"raw","container_format":"docker""#,
+            );
         let parse = |(index, line)| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}.jsonl:{}: {error}", index + 1))
         };

@@ -14,24 +14,24 @@ const MADE: &str = "00000001-0000-4000-8000-000000000000";
 const SECOND: &str = "00000002-0000-4000-8000-000000000000";
 
 impl Cloud {
-    fn ports<T>(&self, look: impl FnOnce(&mut neutron::State) -> T) -> T {
+    pub(crate) fn ports<T>(&self, look: impl FnOnce(&mut neutron::State) -> T) -> T {
         look(&mut self.neutron.lock().unwrap())
     }
 
     /// Boots with these networks; ports are reported as plugged as soon as they are.
-    async fn boot_on(&self, requests: &[Value]) {
+    pub(crate) async fn boot_on(&self, requests: &[Value]) {
         self.boot(|args| args["requested_networks"] = networks(requests)).await;
     }
 
     /// Tells what Neutron tells when it has seen these ports.
-    async fn event(&self, name: &str, port: &str, status: &str) {
+    pub(crate) async fn event(&self, name: &str, port: &str, status: &str) {
         let data = json!({"instance_uuid": UUID, "name": name, "tag": port, "status": status, "data": {}});
         let event = object("InstanceExternalEvent", "1.5", data.as_object().cloned().unwrap());
         let args = json!({"instances": [self.nova.instance(UUID)], "events": [event]});
         self.nova.cast("h1", "external_instance_event", args).await;
     }
 
-    async fn until_plugged(&self, count: usize) {
+    pub(crate) async fn until_plugged(&self, count: usize) {
         for _ in 0..500 {
             if self.wiring.ports().len() == count {
                 return;
@@ -46,7 +46,7 @@ impl Cloud {
     }
 
     /// An instance with one port of the network.
-    async fn connected() -> Self {
+    pub(crate) async fn connected() -> Self {
         let cloud = Self::running(HOST).await;
         cloud.boot_on(&[json!({"network_id": NETWORK})]).await;
         cloud.until_plugged(1).await;
@@ -62,7 +62,7 @@ impl Cloud {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn fault(&self) -> String {
+    pub(crate) fn fault(&self) -> String {
         let fault = self.nova.with(|db| db.find("InstanceFault.create").cloned());
         fault.map(|fault| fault["objinst"]["nova_object.data"]["message"].to_string()).unwrap_or_default()
     }
@@ -77,7 +77,7 @@ impl Cloud {
     }
 
     /// No port that was made, no NIC, no row, no cache, no container.
-    fn nothing_is_left(&self) {
+    pub(crate) fn nothing_is_left(&self) {
         assert_eq!(self.wiring.ports(), [""; 0], "NICs");
         assert_eq!(self.cache(), json!([]));
         assert_eq!(self.container(), None);
@@ -343,6 +343,7 @@ async fn stop_and_start_keep_the_nic_and_a_hard_reboot_plugs_it_again() {
     assert!(plugs() > before);
 }
 
+/// Covers: attach_interface, detach_interface
 #[tokio::test]
 async fn interfaces_come_and_go_while_the_instance_runs() {
     let cloud = Cloud::connected().await;
@@ -366,6 +367,29 @@ async fn interfaces_come_and_go_while_the_instance_runs() {
     assert!(cloud.nova.with(|db| !db.interfaces.contains_key(SECOND)));
 }
 
+/// Covers: add_fixed_ip_to_instance, remove_fixed_ip_from_instance, inject_network_info
+#[tokio::test]
+async fn addresses_come_and_go_and_a_refresh_shows_what_neutron_has() {
+    let cloud = Cloud::connected().await;
+    let addresses =
+        |cloud: &Cloud| cloud.nova.with(|db| db.caches[UUID].matches("\"address\":\"10.0.0.").count());
+    let before = addresses(&cloud);
+    let ask = async |method: &str, name: &str, value: &str| {
+        let args = json!({"instance": cloud.nova.instance(UUID), name: value});
+        cloud.nova.call("h1", method, args).await
+    };
+    ask("add_fixed_ip_to_instance", "network_id", NETWORK).await.unwrap();
+    assert!(cloud.cache().to_string().contains("10.0.0.99"));
+    ask("remove_fixed_ip_from_instance", "address", "10.0.0.99").await.unwrap();
+    assert_eq!(addresses(&cloud), before);
+    let refused = ask("remove_fixed_ip_from_instance", "address", "10.0.0.99").await.unwrap_err();
+    assert_eq!(refused.class, "FixedIpNotFoundForInstance");
+    let moved = json!([{"subnet_id": "s", "ip_address": "10.0.0.55"}]);
+    cloud.ports(|neutron| neutron.ports.get_mut(MADE).unwrap()["fixed_ips"] = moved);
+    ask("inject_network_info", "unused", "").await.unwrap();
+    assert!(cloud.cache().to_string().contains("10.0.0.55"));
+}
+
 impl Cloud {
     async fn until_event_ends_again(&self) {
         let count = |db: &mut Database| {
@@ -375,6 +399,7 @@ impl Cloud {
     }
 }
 
+/// Covers: attach_interface
 #[tokio::test]
 async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
     let cloud = Cloud::connected().await;
@@ -392,6 +417,7 @@ async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
     assert_eq!(cloud.nova.with(|db| db.interfaces.len()), 1);
 }
 
+/// Covers: external_instance_event
 #[tokio::test]
 async fn neutron_s_events_keep_cache_and_nics_true() {
     let cloud = Cloud::connected().await;
@@ -413,5 +439,5 @@ async fn neutron_s_events_keep_cache_and_nics_true() {
     cloud.ports(|neutron| neutron.ports.clear());
     cloud.event("network-vif-deleted", MADE, "completed").await;
     cloud.nova.until("the port is forgotten", |db| db.caches[UUID] == "[]").await;
-    assert_eq!(cloud.wiring.ports(), [""; 0]);
+    cloud.until_plugged(0).await;
 }

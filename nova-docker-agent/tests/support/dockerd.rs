@@ -1,10 +1,11 @@
 //! A dockerd that runs nothing: it keeps containers by name and does what the test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use super::fuse::{Fuse, Step};
 use super::peer::{Answer, Peer, Received};
 
 /// What the test decides and sees.
@@ -14,20 +15,37 @@ pub(crate) struct State {
     pub(crate) containers: BTreeMap<String, bool>,
     /// Labels by name.
     labels: BTreeMap<String, Value>,
-    /// `HostConfig.NetworkMode` by name.
-    networks: BTreeMap<String, Value>,
+    /// What they were created from, by name.
+    pub(crate) bodies: BTreeMap<String, Value>,
+    /// Those of them that are frozen.
+    pub(crate) frozen: BTreeSet<String>,
     /// `POST /containers/{name}/start` is answered with this.
     pub(crate) refuse_start: Option<(u16, &'static str)>,
+    /// The next `POST /containers/{name}/{action}` of this container and action is answered with this.
+    pub(crate) refuse: Option<(Asked, u16, &'static str)>,
+    /// The next `POST /containers/{name}/{action}` of this container and action gets no answer, and is done (true) or not.
+    pub(crate) silent: Option<(Asked, bool)>,
     /// What every container has written.
     pub(crate) console: &'static str,
     /// Images are not there (404), so glance is asked.
     pub(crate) no_images: bool,
+    /// Names of the images that containers were committed to.
+    pub(crate) committed: BTreeSet<String>,
+    /// Volumes, with their options.
+    pub(crate) volumes: BTreeMap<String, Value>,
+    /// Name of the storage driver; overlay2 when empty.
+    pub(crate) storage_driver: &'static str,
+    /// When it goes off, nothing is answered any more.
+    pub(crate) fuse: Fuse,
 }
+
+/// A container and what is done to it.
+pub(crate) type Asked = (&'static str, &'static str);
 
 impl State {
     /// The network mode of a container.
     pub(crate) fn network_of(&self, name: &str) -> String {
-        self.networks[name].as_str().unwrap_or_default().to_owned()
+        self.bodies[name]["HostConfig"]["NetworkMode"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -44,7 +62,19 @@ impl State {
 
 /// Starts it; its URL is for the option `docker_url`.
 pub(crate) fn start(state: Shared) -> Peer {
-    Peer::start(move |_| move |request: &Received| answer(&mut state.lock().unwrap(), request))
+    Peer::start(move |_| {
+        move |request: &Received| {
+            let state = &mut state.lock().unwrap();
+            match state.fuse.step(!["GET", "HEAD"].contains(&request.method.as_str())) {
+                Step::Go => answer(state, request),
+                Step::Dead => Answer::Silence,
+                Step::Last => {
+                    answer(state, request);
+                    Answer::Silence
+                }
+            }
+        }
+    })
 }
 
 fn answer(state: &mut State, request: &Received) -> Answer {
@@ -54,7 +84,30 @@ fn answer(state: &mut State, request: &Received) -> Answer {
         None => request.path.as_str(),
     };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match (request.method.as_str(), parts.as_slice()) {
+    if let ("POST", ["containers", name, action]) = (request.method.as_str(), parts.as_slice()) {
+        let asked = (*name, *action);
+        if let Some((_, code, message)) = state.refuse.take_if(|(refused, ..)| *refused == asked) {
+            return Answer::Json(code, json!({"message": message}));
+        }
+        if let Some((_, done)) = state.silent.take_if(|(silent, _)| *silent == asked) {
+            if done {
+                respond(state, request, (path, &parts));
+            }
+            return Answer::Silence;
+        }
+    }
+    respond(state, request, (path, &parts))
+}
+
+fn respond(state: &mut State, request: &Received, (path, parts): (&str, &[&str])) -> Answer {
+    match parts.first() {
+        Some(&"containers" | &"exec") => of_containers(state, request, (path, parts)),
+        _ => of_the_engine(state, request, (path, parts)),
+    }
+}
+
+fn of_the_engine(state: &mut State, request: &Received, (path, parts): (&str, &[&str])) -> Answer {
+    match (request.method.as_str(), parts) {
         (_, ["_ping"]) => Answer::Bytes(b"OK".to_vec()),
         (_, ["version"]) => Answer::Json(200, json!({"Version": "20.10.24", "ApiVersion": "1.41"})),
         (_, ["info"]) => Answer::Json(
@@ -63,15 +116,24 @@ fn answer(state: &mut State, request: &Received) -> Answer {
                    "MemTotal": 8_589_934_592_u64, "DockerRootDir": "/", "ServerVersion": "20.10.24"}),
         ),
         (_, ["events"]) => Answer::Silence,
-        ("POST", ["images", "load"]) => Answer::Bytes(Vec::new()),
-        ("GET", ["images", ..]) if state.no_images => not_found("image"),
-        ("GET", ["images", ..]) => {
-            Answer::Json(200, json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}}))
+        (_, ["commit" | "images" | "volumes", ..]) => images(state, request, parts),
+        _ => not_found(path),
+    }
+}
+
+fn of_containers(state: &mut State, request: &Received, (path, parts): (&str, &[&str])) -> Answer {
+    match (request.method.as_str(), parts) {
+        ("POST", ["containers", name, "rename"]) => rename(state, name, &request.query),
+        ("POST", ["containers", name, "update"]) if state.containers.contains_key(*name) => {
+            Answer::Json(200, json!({"Warnings": null}))
         }
         ("GET", ["containers", "json"]) => list(state, request.query.contains("nova.sandbox")),
         ("POST", ["containers", "create"]) => create(state, request),
         ("POST", ["containers", name, "start"]) => match state.refuse_start {
             Some((code, message)) => Answer::Json(code, json!({"message": message})),
+            None if state.frozen.contains(*name) => {
+                Answer::Json(409, json!({"message": "cannot start a paused container, try unpause instead"}))
+            }
             None => turn(state, name, true),
         },
         ("GET", ["containers", name, "logs"]) if state.containers.contains_key(*name) => {
@@ -79,19 +141,89 @@ fn answer(state: &mut State, request: &Received) -> Answer {
         }
         ("POST", ["containers", name, "stop"]) => turn(state, name, false),
         ("POST", ["containers", name, "restart"]) => turn(state, name, true),
+        ("POST", ["containers", name, "pause"]) => freeze(state, name),
+        ("POST", ["containers", name, "unpause"]) => match state.frozen.remove(*name) {
+            true => Answer::Empty(204),
+            false if !state.containers.contains_key(*name) => not_found("container"),
+            false => Answer::Json(500, json!({"message": format!("Container {name} is not paused")})),
+        },
+        // Every program is there and ends well.
+        ("POST", ["containers", name, "exec"]) if state.containers.contains_key(*name) => {
+            Answer::Json(201, json!({"Id": "exec"}))
+        }
+        ("POST", ["exec", _, "start"]) => Answer::Stream(Vec::new()),
+        ("GET", ["exec", _, "json"]) => {
+            Answer::Json(200, json!({"ID": "exec", "Running": false, "ExitCode": 0}))
+        }
+        ("GET", ["containers", name, "stats"]) if state.containers.contains_key(*name) => Answer::Json(
+            200,
+            json!({"cpu_stats": {"cpu_usage": {"total_usage": 42_000}}, "memory_stats": {"usage": 3_145_728}}),
+        ),
         ("DELETE", ["containers", name]) => match state.containers.remove(*name) {
-            Some(_) => Answer::Empty(204),
+            Some(_) => {
+                state.frozen.remove(*name);
+                Answer::Empty(204)
+            }
             None => not_found("container"),
         },
         ("GET", ["containers", name, "json"]) => match state.containers.get(*name) {
             Some(running) => {
                 // Nobody has so high a number.
                 let pid = if *running { 999_999_999 } else { 0 };
-                Answer::Json(200, json!({"Name": name, "State": {"Status": status(*running), "Pid": pid}}))
+                let driver = if state.storage_driver.is_empty() { "overlay2" } else { state.storage_driver };
+                let layers =
+                    json!({"LowerDir": "/l1:/l2", "UpperDir": "/u", "WorkDir": "/w", "MergedDir": "/m"});
+                Answer::Json(
+                    200,
+                    json!({"Name": name, "State": {"Status": state.status(name), "Pid": pid},
+                           "Config": {"Labels": state.labels.get(*name)},
+                           "GraphDriver": {"Name": driver, "Data": layers}}),
+                )
             }
             None => not_found("container"),
         },
         _ => not_found(path),
+    }
+}
+
+/// Images and volumes.
+fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
+    match (request.method.as_str(), parts) {
+        ("POST", ["images", "load"]) => Answer::Bytes(Vec::new()),
+        ("POST", ["commit"]) => commit(state, &request.query),
+        ("GET", ["images", "json"]) => {
+            let image = |name: &String| {
+                json!({"Id": "sha256:c0", "RepoTags": [name], "ParentId": "", "RepoDigests": [], "Created": 0,
+                       "Size": 0, "SharedSize": -1, "Containers": -1, "Labels": {}})
+            };
+            Answer::Json(200, state.committed.iter().map(image).collect())
+        }
+        ("GET", ["images", _, "get"]) => Answer::Bytes(b"an archive".to_vec()),
+        ("DELETE", ["images", name @ ..]) => match state.committed.remove(&name.join("/")) {
+            true => Answer::Json(200, json!([])),
+            false => not_found("image"),
+        },
+        ("POST", ["volumes", "create"]) => {
+            let name = request.body["Name"].as_str().unwrap().to_owned();
+            state.volumes.insert(name.clone(), request.body["DriverOpts"].clone());
+            Answer::Json(
+                201,
+                json!({"Name": name, "Driver": "local", "Mountpoint": "/m", "Labels": {},
+                                     "Scope": "local", "Options": {}}),
+            )
+        }
+        ("DELETE", ["volumes", name]) => match state.volumes.remove(*name) {
+            Some(_) => Answer::Empty(204),
+            None => not_found("volume"),
+        },
+        // No instance has come from another host.
+        ("GET", ["images", ..]) if request.path.contains("nova-moved") => not_found("image"),
+        ("GET", ["images", ..]) if state.no_images => not_found("image"),
+        ("GET", ["images", ..]) => {
+            Answer::Json(200, json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}}))
+        }
+        (_, [what, ..]) => not_found(what),
+        _ => not_found("page"),
     }
 }
 
@@ -101,8 +233,23 @@ fn frame(text: &str) -> Vec<u8> {
     [&[1, 0, 0, 0], &length.to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-fn status(running: bool) -> &'static str {
-    if running { "running" } else { "exited" }
+impl State {
+    fn status(&self, name: &str) -> &'static str {
+        match self.containers.get(name) {
+            Some(true) if self.frozen.contains(name) => "paused",
+            Some(true) => "running",
+            _ => "exited",
+        }
+    }
+}
+
+fn freeze(state: &mut State, name: &str) -> Answer {
+    match state.containers.get(name) {
+        Some(true) if state.frozen.insert(name.to_owned()) => Answer::Empty(204),
+        Some(true) => Answer::Json(409, json!({"message": format!("Container {name} is already paused")})),
+        Some(false) => Answer::Json(409, json!({"message": format!("Container {name} is not running")})),
+        None => not_found("container"),
+    }
 }
 
 fn not_found(what: &str) -> Answer {
@@ -116,11 +263,44 @@ fn create(state: &mut State, request: &Received) -> Answer {
     }
     state.containers.insert(name.to_owned(), false);
     state.labels.insert(name.to_owned(), request.body["Labels"].clone());
-    state.networks.insert(name.to_owned(), request.body["HostConfig"]["NetworkMode"].clone());
+    state.bodies.insert(name.to_owned(), request.body.clone());
     Answer::Json(201, json!({"Id": name, "Warnings": []}))
 }
 
+/// The value of a name in a query.
+fn value<'a>(query: &'a str, name: &str) -> &'a str {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next().unwrap_or_default()
+}
+
+fn commit(state: &mut State, query: &str) -> Answer {
+    if !state.containers.contains_key(value(query, "container")) {
+        return not_found("container");
+    }
+    let repository = value(query, "repo").replace("%2F", "/");
+    state.committed.insert(format!("{repository}:{}", value(query, "tag")));
+    Answer::Json(201, json!({"Id": "sha256:c0"}))
+}
+
+fn rename(state: &mut State, name: &str, query: &str) -> Answer {
+    let new = value(query, "name").to_owned();
+    if state.containers.contains_key(&new) {
+        return Answer::Json(409, json!({"message": "the name is in use"}));
+    }
+    let Some(running) = state.containers.remove(name) else { return not_found("container") };
+    state.containers.insert(new.clone(), running);
+    if let Some(labels) = state.labels.remove(name) {
+        state.labels.insert(new.clone(), labels);
+    }
+    if let Some(body) = state.bodies.remove(name) {
+        state.bodies.insert(new, body);
+    }
+    Answer::Empty(204)
+}
+
 fn turn(state: &mut State, name: &str, on: bool) -> Answer {
+    // A frozen one goes on in order to end.
+    state.frozen.remove(name);
     match state.containers.get_mut(name) {
         Some(running) => {
             *running = on;
@@ -132,9 +312,9 @@ fn turn(state: &mut State, name: &str, on: bool) -> Answer {
 
 /// All containers, or the sandboxes alone.
 fn list(state: &State, sandboxes: bool) -> Answer {
-    let entry = |(name, running): (&String, &bool)| {
+    let entry = |(name, _): (&String, &bool)| {
         json!({"Id": name, "Names": [format!("/{name}")], "Labels": state.labels.get(name),
-               "State": status(*running), "Status": "Up 5 seconds"})
+               "State": state.status(name), "Status": "Up 5 seconds"})
     };
     let wanted = |(name, _): &(&String, &bool)| !sandboxes || name.ends_with("-net");
     Answer::Json(200, state.containers.iter().filter(wanted).map(entry).collect())

@@ -11,6 +11,8 @@ pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cloud;
 pub(crate) mod dockerd;
+pub(crate) mod fuse;
+pub(crate) mod glance;
 pub(crate) mod netns;
 pub(crate) mod neutron;
 pub(crate) mod nova;

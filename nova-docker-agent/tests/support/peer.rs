@@ -37,6 +37,8 @@ pub(crate) enum Answer {
     Header(u16, &'static str, String, Value),
     /// Some bytes, then a broken connection.
     Broken(Vec<u8>),
+    /// The connection becomes a stream (`101 UPGRADED`), on which these bytes come and end.
+    Stream(Vec<u8>),
     /// Nothing, for ever.
     Silence,
 }
@@ -100,6 +102,9 @@ async fn answer(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
         Answer::Header(code, name, value, body) => {
             HttpResponse::build(status(code)).insert_header((name, value)).json(body)
         }
+        Answer::Stream(bytes) => HttpResponse::SwitchingProtocols()
+            .upgrade("tcp")
+            .streaming(futures_util::stream::iter([Ok::<_, std::io::Error>(web::Bytes::from(bytes))])),
         Answer::Silence => std::future::pending().await,
         Answer::Broken(bytes) => {
             let parts = [Ok(web::Bytes::from(bytes)), Err(std::io::Error::other("broken on purpose"))];

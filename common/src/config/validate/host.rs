@@ -131,6 +131,21 @@ impl Checker<'_> {
                 None,
             );
         }
+        let releases = self.files.releases;
+        if !releases.is_empty() && !releases.contains(how.release.as_str()) {
+            let known = releases.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            self.configuration_problem(
+                how.release.place,
+                format!("`{}` is no release of OpenStack that can be deployed", how.release),
+                Some(format!("known are {known}")),
+            );
+        }
+        let title = &how.dashboard.title;
+        if title.is_empty() || title.chars().any(|c| c.is_control() || "'\"\\".contains(c)) {
+            let message =
+                "the title of the dashboard is empty, or has quotes, backslashes or line ends in it";
+            self.configuration_problem(title.place, message.to_owned(), None);
+        }
         let base = &how.images.base;
         if base.from == super::super::BaseFrom::Tarball && base.path.is_none() {
             self.configuration_problem(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::graph::cycle;
+use super::super::releases::MARK;
 use super::{Checker, is_name};
 
 impl Checker<'_> {
@@ -19,7 +20,8 @@ impl Checker<'_> {
                 );
             }
             self.template(&image.dockerfile, &format!("image `{name}`"));
-            for file in &image.files {
+            // The mark is still there when the release is unknown, which is said once.
+            for file in image.files.iter().filter(|file| !file.contains(MARK)) {
                 self.template(file, &format!("image `{name}`"));
             }
             if let Some(from) = &image.from {

@@ -18,6 +18,8 @@ pub(super) struct Files<'a> {
     pub(super) template_exists: &'a dyn Fn(&str) -> bool,
     /// Names that exist but could not be read; nothing may call them unknown.
     pub(super) blanked: &'a BTreeSet<String>,
+    /// Releases that can be deployed; empty when nothing depends on the release.
+    pub(super) releases: &'a BTreeSet<String>,
 }
 
 /// All problems of the two files taken together.

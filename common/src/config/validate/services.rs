@@ -56,6 +56,13 @@ impl Checker<'_> {
                 self.template(template, &format!("service `{name}`"));
             }
             self.paths(service);
+            for route in service.api.iter().filter_map(|api| api.site.as_ref()).flat_map(|site| &site.routes)
+            {
+                let services: Vec<&str> = self.what.services.names().collect();
+                self.known(&route.service, services, |other| {
+                    format!("service `{name}` has a route to `{other}`, which is not defined")
+                });
+            }
             self.capabilities(service);
             self.probes(name, service);
             self.needs(service);

@@ -9,6 +9,8 @@
 //! cannot change: it has no capability for that, and a frame with another one's address is dropped on arrival. The
 //! namespace has no name and ends with the agent; what its instances have of it is made again at the next start.
 
+mod drive;
+mod nova;
 mod proxy;
 
 use std::collections::HashMap;
@@ -24,6 +26,9 @@ use ipnet::IpNet;
 
 use super::links::inet::{FORWARDING, RP_FILTER};
 use super::links::{self, End, Links, Namespace};
+use nova::NovaMetadata;
+
+pub use drive::File;
 
 /// Where every cloud's instances look.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -40,6 +45,14 @@ pub enum Error {
     /// `[docker] metadata_url` cannot be read.
     #[error("{0} is no URL of nova-metadata: it must be http://HOST:PORT or https://HOST:PORT")]
     Url(String),
+    /// nova-metadata says nothing, or nothing of use.
+    #[error("nova-metadata does not tell {path}: {why}")]
+    Answer {
+        /// What was asked for.
+        path: String,
+        /// Why, as a clause.
+        why: String,
+    },
     /// The server cannot be started.
     #[error("cannot serve metadata at {ADDRESS}")]
     Serve(#[source] std::io::Error),
@@ -68,6 +81,7 @@ type Identities = Arc<RwLock<HashMap<Ipv4Addr, Identity>>>;
 /// The metadata namespace and its server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct MetadataService {
+    nova: NovaMetadata,
     namespace: Arc<Namespace>,
     identities: Identities,
 }
@@ -79,6 +93,7 @@ impl MetadataService {
     /// # Errors
     /// Each of [`Error`]
     pub async fn start(url: &str, secret: &Secret, life: &Shutdown) -> Result<Self, Error> {
+        let nova = NovaMetadata::new(url, secret)?;
         let (namespace, listener) = links::blocking(|| {
             let namespace = Namespace::new()?;
             let listener = namespace.inside(listen)?;
@@ -86,8 +101,8 @@ impl MetadataService {
         })
         .await?;
         let identities = Identities::default();
-        proxy::serve(listener, (url, secret), Arc::clone(&identities), life)?;
-        Ok(Self { namespace: Arc::new(namespace), identities })
+        proxy::serve(listener, nova.clone(), Arc::clone(&identities), life)?;
+        Ok(Self { nova, namespace: Arc::new(namespace), identities })
     }
 
     /// Gives the namespace of process `pid` its way to 169.254.169.254; one that it had before goes.
@@ -104,6 +119,14 @@ impl MetadataService {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// What the config drive of an instance has to hold. The instance must be in Nova's database with its ports.
+    ///
+    /// # Errors
+    /// [`Error::Answer`]
+    pub async fn drive(&self, identity: &Identity) -> Result<Vec<File>, Error> {
+        drive::files(&self.nova, identity).await
     }
 
     /// Takes it away; an absent one is fine.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use common::openstack::glance::OnBehalf;
 use common::openstack::neutron::{Network, Port};
 use futures_util::stream::{self, StreamExt};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{DNS, Ports};
 use crate::network::Error;
@@ -74,6 +74,27 @@ impl Ports {
         done.into_iter().collect()
     }
 
+    /// Binds ports to no host; they stay the instance's (Nova: `_unbind_ports` with `detach` false).
+    ///
+    /// # Errors
+    /// The first that Neutron did not do; the rest was done.
+    pub async fn unbind_all(&self, ports: &[Port]) -> Result<(), Error> {
+        let mut work = Vec::with_capacity(ports.len());
+        for port in ports {
+            work.push(self.unbind_one(port));
+        }
+        let done: Vec<Result<(), Error>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        done.into_iter().collect()
+    }
+
+    async fn unbind_one(&self, port: &Port) -> Result<(), Error> {
+        let body = json!({"binding:host_id": null, "binding:profile": profile_of_nobody(port)});
+        match self.neutron.update_port(&port.id, body, <_>::default()).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a port the user's again.
     pub(super) async fn unbind(
         &self,
@@ -81,10 +102,9 @@ impl Ports {
         network: Option<&Network>,
         (dns, user): (bool, OnBehalf<'_>),
     ) -> Result<(), Error> {
-        let mut profile = port.profile.clone().unwrap_or_default();
-        profile.retain(|key, _| !BOUND_KEYS.contains(&key.as_str()));
         let mut body = json!({
-            "binding:host_id": null, "device_id": "", "device_owner": "", "binding:profile": profile,
+            "binding:host_id": null, "device_id": "", "device_owner": "",
+            "binding:profile": profile_of_nobody(port),
         });
         let domain = network.and_then(|network| network.dns_domain.as_deref()).unwrap_or_default();
         if dns && domain.is_empty() {
@@ -102,4 +122,11 @@ impl Ports {
         }
         Ok(())
     }
+}
+
+/// What a port's binding profile holds beside what Nova wrote.
+fn profile_of_nobody(port: &Port) -> Map<String, Value> {
+    let mut profile = port.profile.clone().unwrap_or_default();
+    profile.retain(|key, _| !BOUND_KEYS.contains(&key.as_str()));
+    profile
 }

@@ -7,6 +7,7 @@
 
 mod image;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::docker::{self, Container, ContainerSpec, ContainerStatus, Engine, Limits, LogConfig, Restart};
@@ -19,11 +20,20 @@ use super::{Error, InstanceSpec};
 use crate::config::Config;
 use crate::network::guest;
 
-/// Label that tells a sandbox from an instance's container.
+/// Label that tells a sandbox (`true`) from an instance's container (`false`). Both have it, for an image may have any
+/// label, and its containers with it.
 pub(super) const SANDBOX_LABEL: &str = "nova.sandbox";
+
+/// Whether these are the labels of a sandbox.
+pub(super) fn is_sandbox(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(SANDBOX_LABEL).is_some_and(|value| value == "true")
+}
 
 /// More than a sleeping process needs, in bytes.
 const MEMORY: i64 = 32 << 20;
+
+/// Its one process, and before it the runtime's own threads: with too few of them a start fails now and then.
+const PIDS: i64 = 64;
 
 /// Name of the sandbox of an instance.
 pub fn sandbox_name(uuid: InstanceUuid) -> String {
@@ -78,6 +88,18 @@ impl Sandboxes {
         found.map(|found| running(&found, false)).transpose()
     }
 
+    /// Stops the sandbox of `uuid`, after the instance's container: its namespace is gone then, and
+    /// [`Sandboxes::ensure`] makes a new one. An absent one is fine.
+    ///
+    /// # Errors
+    /// When dockerd does not do it.
+    pub async fn stop(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        match self.engine.stop_container(&sandbox_name(uuid), 0).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            stopped => stopped.map_err(|e| error::of_container("stop the sandbox", uuid, e)),
+        }
+    }
+
     /// Removes the sandbox of `uuid`, after the instance's container; an absent one is fine.
     ///
     /// # Errors
@@ -92,7 +114,7 @@ impl Sandboxes {
     /// # Errors
     /// When dockerd does not answer.
     pub async fn list(&self) -> Result<Vec<InstanceUuid>, Error> {
-        let labels = [SANDBOX_LABEL.to_owned(), format!("{HOST_LABEL}={}", self.config.host)];
+        let labels = [format!("{SANDBOX_LABEL}=true"), format!("{HOST_LABEL}={}", self.config.host)];
         let found = self.engine.list_containers(&labels).await;
         let found = found.map_err(|e| error::general("list the sandboxes", e))?;
         Ok(found.iter().filter_map(|container| container.labels.get(UUID_LABEL)?.parse().ok()).collect())
@@ -146,7 +168,7 @@ fn sandbox(instance: &InstanceSpec, config: &Config, image: String) -> Container
         cap_drop: vec!["ALL".into()],
         security_opt: vec!["no-new-privileges".into()],
         read_only: true,
-        limits: Limits { memory: MEMORY, memory_swap: MEMORY, pids: 4, ..Limits::default() },
+        limits: Limits { memory: MEMORY, memory_swap: MEMORY, pids: PIDS, ..Limits::default() },
         // The first process of a container does not hear other signals.
         stop_signal: Some("SIGKILL".into()),
         restart: Restart::No,
