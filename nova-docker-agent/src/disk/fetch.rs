@@ -142,14 +142,22 @@ impl<'a> Source<'a> {
             return Err(format!("the source answers {}", answer.status()));
         }
         let mut bytes = answer.bytes_stream();
+        let mut broken = Ok(());
         while let Some(chunk) = bytes.next().await {
-            let chunk = chunk.map_err(|error| Chain(&error).to_string())?;
-            file.write_all(&chunk).await.map_err(disk)?;
+            match chunk {
+                Ok(chunk) => file.write_all(&chunk).await.map_err(disk)?,
+                Err(error) => broken = Err(Chain(&error).to_string()),
+            }
         }
-        file.flush().await.map_err(disk)
+        // What has come stays, so that the next attempt goes on after it.
+        file.flush().await.map_err(disk)?;
+        broken
     }
 }
 
 fn is(path: &Path, digest: &str) -> io::Result<bool> {
     Ok(copy(&mut std::fs::File::open(path)?, &mut io::sink())? == digest)
 }
+
+#[cfg(test)]
+mod tests;
