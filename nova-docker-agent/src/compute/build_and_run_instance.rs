@@ -132,7 +132,8 @@ impl BuildAndRunInstance {
         }
         self.taken = true;
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
-        group::validate(agent, &call.context, (&self.instance, &self.request_spec)).await?;
+        // The record says already that the instance is here: others see it, so nothing has to be held.
+        drop(group::validate(agent, &call.context, (&self.instance, &self.request_spec)).await?);
         let Checked { root, connection, spec } = checked?;
         self.root = root;
         self.connecting = connection.ask != Ask::Nothing;

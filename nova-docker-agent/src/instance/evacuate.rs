@@ -81,7 +81,8 @@ async fn prepare(
     if let Some(migration) = &mut evacuation.migration {
         moves::claim(agent, context, instance, migration).await?;
     }
-    group::validate(agent, context, (&*instance, evacuation.request_spec)).await?;
+    // The claim can be seen: nothing has to be held.
+    drop(group::validate(agent, context, (&*instance, evacuation.request_spec)).await?);
     if agent.driver.power_state(acting.uuid()).await? != PowerState::NoState {
         return Err(Error::Refused {
             class: "InstanceExists",

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use common::messaging::RequestContext;
 use common::objects::{Instance, InstanceGroup, Migration};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use crate::agent::Agent;
 use crate::conductor;
@@ -13,26 +14,27 @@ use crate::error::Error;
 
 /// Refuses an instance whose group does not want it here. `request_spec`: with the scheduler's hints.
 ///
-/// The caller goes on before another instance of the same group may be looked at: see [`Agent::groups`].
+/// The caller keeps what is returned until its own claim can be seen, or two looks at once would both find room. None is
+/// returned where no group is concerned.
 ///
 /// # Errors
 /// [`Error::Refused`] as Nova's GroupAffinityViolation; what the conductor says.
-pub async fn validate(
-    agent: &Agent,
+pub async fn validate<'a>(
+    agent: &'a Agent,
     context: &RequestContext,
     (instance, request_spec): (&Instance, &Value),
-) -> Result<(), Error> {
-    let Some(hint) = group_of(request_spec) else { return Ok(()) };
-    let _alone = agent.groups.lock().await;
+) -> Result<Option<MutexGuard<'a, ()>>, Error> {
+    let Some(hint) = group_of(request_spec) else { return Ok(None) };
+    let alone = agent.groups.lock().await;
     let group = match agent.conductor.group(context, hint).await {
-        Err(error) if error.is("InstanceGroupNotFound") => return Ok(()),
+        Err(error) if error.is("InstanceGroupNotFound") => return Ok(None),
         other => other?,
     };
     let own = instance.uuid().unwrap_or_default();
     let members = group.members().and_then(Value::as_array).into_iter().flatten();
     let others: BTreeSet<&str> = members.filter_map(Value::as_str).filter(|member| *member != own).collect();
     if others.is_empty() {
-        return Ok(());
+        return Ok(Some(alone));
     }
     let rows = rows(agent, context, &others).await?;
     let host = agent.config.host.as_str();
@@ -45,7 +47,7 @@ pub async fn validate(
         _ => None,
     };
     match broken {
-        None => Ok(()),
+        None => Ok(Some(alone)),
         Some(policy) => Err(Error::Refused {
             class: "GroupAffinityViolation",
             code: 500,
