@@ -90,11 +90,6 @@ impl Consoles {
         }
     }
 
-    /// Ports that wait.
-    pub fn count(&self) -> usize {
-        self.waiting().len()
-    }
-
     async fn serve(&self, instance: InstanceUuid, stream: TcpStream) {
         tracing::info!(instance_uuid = %instance, "a console is open");
         let ended = tokio::select! {
@@ -145,4 +140,34 @@ async fn bind(address: IpAddr, ports: RangeInclusive<u16>) -> io::Result<(TcpLis
         }
     }
     Err(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn only_who_comes_after_the_check_is_let_in() {
+        let (listener, port) = bind(HERE, 40_000..=40_999).await.unwrap();
+        let checked = Arc::new(Notify::new());
+        let admitted = tokio::spawn({
+            let checked = Arc::clone(&checked);
+            async move { connection(&listener, &checked).await.peer_addr().unwrap() }
+        });
+        let mut early = TcpStream::connect((HERE, port)).await.unwrap();
+        assert_eq!(early.read(&mut [0]).await.unwrap(), 0, "it is turned away");
+        checked.notify_one();
+        let late = TcpStream::connect((HERE, port)).await.unwrap();
+        assert_eq!(admitted.await.unwrap(), late.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_full_range_is_told() {
+        let (_taken, port) = bind(HERE, 41_000..=41_999).await.unwrap();
+        let error = bind(HERE, port..=port).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -5,6 +5,7 @@ use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
 
+use super::network;
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::network::model::{NetworkInfo, Vif};
@@ -20,7 +21,7 @@ pub async fn follow(
     (before, now): (&NetworkInfo, &NetworkInfo),
 ) -> Result<(), Error> {
     let gone: Vec<&Vif> = before.iter().filter(|vif| now.iter().all(|other| other.id != vif.id)).collect();
-    let rewired: Vec<usize> = (0..now.len()).filter(|index| is_rewired(before, &now[*index])).collect();
+    let rewired: Vec<&Vif> = now.iter().filter(|vif| is_rewired(before, vif)).collect();
     // The name does not matter here.
     let told = |ports: &[Vif]| agent.driver.guest_files("guest", ports);
     let news = told(before) != told(now);
@@ -28,16 +29,20 @@ pub async fn follow(
         return Ok(());
     }
     let _acting = agent.locks.act(uuid).await;
+    // Who acted meanwhile has seen to what he changed.
+    let current = network::cached(agent, context, uuid).await?;
     let mut result = Ok(());
-    for vif in gone {
+    for vif in gone.into_iter().filter(|vif| current.iter().all(|other| other.id != vif.id)) {
         result = result.and(agent.nics.detach(uuid, vif.id).await);
     }
-    for index in rewired {
-        result = result.and(agent.nics.attach(uuid, &now[index], &now[..index]).await);
+    for vif in rewired {
+        if let Some(index) = current.iter().position(|other| other == vif) {
+            result = result.and(agent.nics.attach(uuid, vif, &current[..index]).await);
+        }
     }
-    if news {
+    if news && !current.is_empty() {
         let instance = agent.conductor.instance(context, uuid, &[]).await?;
-        tell(agent, (uuid, instance.hostname().unwrap_or_default()), now);
+        tell(agent, (uuid, instance.hostname().unwrap_or_default()), &current);
     }
     result
 }

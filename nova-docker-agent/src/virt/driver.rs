@@ -165,13 +165,16 @@ impl Driver {
     /// When dockerd does not answer or cannot remove it.
     pub async fn destroy(&self, uuid: InstanceUuid) -> Result<(), Error> {
         let name = container_name(uuid);
-        let (removed, rescued) = tokio::join!(self.engine.remove_container(&name), self.is_rescued(uuid));
+        let (removed, rescued, moved) =
+            tokio::join!(self.engine.remove_container(&name), self.is_rescued(uuid), self.moved(uuid));
         let failed = |e| error::of_container("remove the container", uuid, e);
         removed.map_err(failed)?;
         if rescued? {
             self.remove_rescue(uuid).await.map_err(failed)?;
         }
-        self.discard_moved(uuid).await?;
+        if moved?.is_some() {
+            self.discard_moved(uuid).await?;
+        }
         guest_files::remove(&self.config, uuid)
     }
 
