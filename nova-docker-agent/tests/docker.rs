@@ -23,7 +23,7 @@ use futures_util::future::join_all;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::image::{self, ImageHandle, ImageRequest, ImageStore};
 use nova_docker_agent::virt::{
-    self, Driver, Event, GuestSetup, InstanceSpec, LifecycleEvent, PasswordError, PowerState, container_name,
+    self, Driver, Event, InstanceSpec, LifecycleEvent, PasswordError, PowerState, container_name,
 };
 use serde_json::json;
 use support::archive::{self, Image};
@@ -124,28 +124,9 @@ impl Host {
     }
 
     fn instance(&self) -> InstanceSpec {
-        let uuid: InstanceUuid = uuid::Uuid::new_v4().to_string().parse().unwrap();
-        self.made.lock().unwrap().push(uuid);
-        InstanceSpec {
-            sandboxed: false,
-            rescue: false,
-            ssh_key: None,
-            config_drive: false,
-            setup: GuestSetup::default(),
-            uuid,
-            name: "instance-00000001".into(),
-            display_name: "a \"strange\" näme".into(),
-            hostname: "testhost".into(),
-            project_id: "p".into(),
-            user_id: "u".into(),
-            image_id: "i".into(),
-            vcpus: 1,
-            memory_mb: 32,
-            root_gb: 1,
-            extra_specs: [].into(),
-            metadata: [].into(),
-            image_properties: [].into(),
-        }
+        let instance = InstanceSpec { hostname: "testhost".into(), ..support::instance() };
+        self.made.lock().unwrap().push(instance.uuid);
+        instance
     }
 }
 

@@ -14,7 +14,7 @@ use futures_util::stream;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::network::plan::Switch;
 use nova_docker_agent::network::wiring::Wiring;
-use nova_docker_agent::virt::{Driver, GuestSetup, InstanceSpec, Sandbox, Sandboxes, sandbox_name};
+use nova_docker_agent::virt::{Driver, InstanceSpec, Sandbox, Sandboxes, sandbox_name};
 use support::archive::Image;
 use support::netns::{in_new_namespace, nic};
 use support::{DOCKER, Directory, config};
@@ -37,27 +37,8 @@ impl Host {
         let directory = Directory::new();
         let host = format!("test-{}", uuid::Uuid::new_v4().simple());
         let config = config(&directory, &host, "http://127.0.0.1:9/identity", "");
-        let uuid: InstanceUuid = uuid::Uuid::new_v4().to_string().parse().unwrap();
-        let instance = InstanceSpec {
-            uuid,
-            sandboxed: false,
-            rescue: false,
-            ssh_key: None,
-            config_drive: false,
-            setup: GuestSetup::default(),
-            name: "instance-00000001".into(),
-            display_name: "a server".into(),
-            hostname: "my-server".into(),
-            project_id: "p".into(),
-            user_id: "u".into(),
-            image_id: "i".into(),
-            vcpus: 1,
-            memory_mb: 32,
-            root_gb: 1,
-            extra_specs: [].into(),
-            metadata: [].into(),
-            image_properties: [].into(),
-        };
+        let instance = support::instance();
+        let uuid = instance.uuid;
         let sandboxes = Sandboxes::new(engine.clone(), Arc::clone(&config));
         let containers = vec![format!("nova-{uuid}"), sandbox_name(uuid)];
         Self { engine, config, sandboxes, instance, containers, image, _directory: directory }

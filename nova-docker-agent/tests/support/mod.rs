@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nova_docker_agent::config::Config;
+use nova_docker_agent::virt::{GuestSetup, InstanceSpec};
 
 /// Where the tests expect dockerd.
 pub(crate) const DOCKER: &str = "unix:///var/run/docker.sock";
@@ -50,6 +51,30 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A small instance with a uuid of its own.
+pub(crate) fn instance() -> InstanceSpec {
+    InstanceSpec {
+        uuid: uuid::Uuid::new_v4().to_string().parse().unwrap(),
+        sandboxed: false,
+        rescue: false,
+        ssh_key: None,
+        config_drive: false,
+        setup: GuestSetup::default(),
+        name: "instance-00000001".into(),
+        display_name: "a \"strange\" näme".into(),
+        hostname: "my-server".into(),
+        project_id: "p".into(),
+        user_id: "u".into(),
+        image_id: "i".into(),
+        vcpus: 1,
+        memory_mb: 32,
+        root_gb: 1,
+        extra_specs: [].into(),
+        metadata: [].into(),
+        image_properties: [].into(),
     }
 }
 
