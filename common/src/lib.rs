@@ -1,6 +1,7 @@
 //! What the deployer, the agent and the tests share.
 
 pub mod config;
+pub mod contact;
 pub mod docker;
 pub mod error_chain;
 pub mod ids;

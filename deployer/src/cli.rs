@@ -115,6 +115,15 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw the services that run, their ports and who needs whom, as an SVG file
+    Graph {
+        /// The file to write, `-` for standard output
+        #[arg(default_value = "platform.svg")]
+        file: PathBuf,
+        /// As services.yaml says it, without a look at what runs
+        #[arg(long)]
+        planned: bool,
+    },
     /// Show the services' logs
     Logs {
         #[command(flatten)]
@@ -126,14 +135,25 @@ pub(crate) enum Command {
         #[arg(long, default_value = "100", value_name = "N")]
         tail: String,
     },
-    /// Print the administrator's credentials as shell variables
-    Openrc,
+    /// Print the credentials of a user as shell variables
+    Openrc {
+        /// This user's, e.g. demo [default: the administrator's]
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Print clouds.yaml with the credentials of all users
+    Clouds,
     /// Run the OpenStack client as administrator
     #[command(alias = "os", disable_help_flag = true)]
     Openstack {
         /// Arguments of the client
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Print what completes this command line in a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Check services.yaml, configuration.yaml and every template
     Validate,
@@ -193,6 +213,12 @@ pub(crate) enum Bench {
         /// Boots with a port, and as many without
         #[arg(long, default_value_t = 10)]
         count: u32,
+    },
+    /// The console: from a key to its echo, against docker exec; and pages of the dashboard
+    Console {
+        /// Keys by the console, and as many by docker exec
+        #[arg(long, default_value_t = 100)]
+        keys: u32,
     },
     /// The platform: up after rm, a second up, memory, images
     Up,

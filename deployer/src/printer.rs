@@ -52,7 +52,8 @@ impl Printer {
     /// A task that will take a while.
     pub(crate) fn task(&self, name: &str) -> Task {
         let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new_spinner());
+            // Above the bar of the whole.
+            let bar = bars.insert(0, ProgressBar::new_spinner());
             // The template is a constant; were it wrong, the plain spinner would do.
             if let Ok(style) =
                 ProgressStyle::with_template("         {spinner} {prefix:.bold} {wide_msg} {elapsed:>4}")
@@ -66,6 +67,20 @@ impl Printer {
         Task { name: name.to_owned(), bar, printer: self.clone(), start: Instant::now() }
     }
 
+    /// How far a number of services is; drawn on a terminal only.
+    pub(crate) fn progress(&self, total: usize) -> Progress {
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new(total as u64));
+            if let Ok(style) =
+                ProgressStyle::with_template("         {bar:24.green} {pos} of {len} ready  {wide_msg:.dim}")
+            {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Progress { bar, bars: self.bars.clone() }
+    }
+
     /// Asks a yes-or-no question; `None` when there is nobody to ask.
     pub(crate) fn ask(&self, question: &str) -> Option<bool> {
         if !io::stdin().is_terminal() {
@@ -75,6 +90,32 @@ impl Printer {
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).ok()?;
         Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// The bar below all tasks.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    bars: Option<Arc<MultiProgress>>,
+}
+
+impl Progress {
+    /// So many are ready, and this is what the others wait for.
+    pub(crate) fn now(&self, ready: usize, waiting: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(ready as u64);
+            bar.set_message(waiting.to_owned());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let (Some(bar), Some(bars)) = (&self.bar, &self.bars) {
+            bar.finish_and_clear();
+            bars.remove(bar);
+        }
     }
 }
 

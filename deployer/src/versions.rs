@@ -2,19 +2,29 @@
 
 use std::path::Path;
 
-use common::config::{Image, Service};
+use common::config::{Config, Image, Service};
 
 /// Debian's list of installed packages in an image.
 pub(crate) const DEBIAN: &str = "/var/lib/dpkg/status";
 
 /// Our own version, when the service runs a program of this repository.
-pub(crate) fn ours(image: &Image, service: &Service) -> Option<&'static str> {
+fn ours(image: &Image, service: &Service) -> Option<&'static str> {
     let program = service.command.first()?;
     image.binaries.iter().any(|binary| binary.value == *program).then_some(env!("CARGO_PKG_VERSION"))
 }
 
+/// What the files tell of a service's version, without a look at its image.
+pub(crate) fn planned(config: &Config, service: &Service) -> Option<String> {
+    let image = config.services.images.get(&service.image)?;
+    match &service.package {
+        Some(package) => locked(&config.templates, image, package),
+        // A program of this repository has this program's version.
+        None => ours(image, service).map(str::to_owned),
+    }
+}
+
 /// The version that a lock file of the image pins `package` to.
-pub(crate) fn locked(templates: &Path, image: &Image, package: &str) -> Option<String> {
+fn locked(templates: &Path, image: &Image, package: &str) -> Option<String> {
     let locks = image.files.iter().filter(|file| file.ends_with(".lock"));
     locks
         .filter_map(|file| std::fs::read_to_string(templates.join(file.as_str())).ok())

@@ -11,6 +11,7 @@ use common::shutdown::Shutdown;
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
+use crate::activity::Activity;
 use crate::compute::{self, ENDPOINTS};
 use crate::conductor::Conductor;
 use crate::config::Config;
@@ -21,6 +22,7 @@ use crate::http::Health;
 use crate::image::ImageStore;
 use crate::instance::locks::{Acting, Locks};
 use crate::instance::nics::Nics;
+use crate::instance::stale::Settled;
 use crate::metrics::Metrics;
 use crate::network::{Events, Ports};
 use crate::resources::{Provider, Tracker};
@@ -54,6 +56,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What `/healthz` says.
     pub health: Arc<Health>,
+    /// What was done lately, for the operator's page.
+    pub activity: Arc<Activity>,
 }
 
 /// A running agent.
@@ -98,8 +102,12 @@ pub struct Agent {
     pub metrics: Metrics,
     /// What `/healthz` says.
     pub health: Arc<Health>,
+    /// What was done lately, for the operator's page.
+    pub activity: Arc<Activity>,
     /// When this run began to look at the instances.
     pub started: jiff::Timestamp,
+    /// What was gone on with then.
+    pub settled: Settled,
     /// Start and end of the process.
     pub life: Shutdown,
     transport: Arc<dyn Transport>,
@@ -139,7 +147,7 @@ impl Agent {
         let timeout = Duration::from_secs(config.rpc_response_timeout);
         let client =
             Client::start(Arc::clone(&parts.transport), &config.control_exchange, timeout, &life).await?;
-        let conductor = Conductor::new(client, &config.host);
+        let conductor = Conductor::new(client, &config.host, parts.metrics.clone());
         let identity = startup::identify(&conductor, &config, (&parts.driver, &parts.engine)).await?;
         let tracker = Tracker::start(
             (conductor.clone(), parts.provider.clone(), Arc::clone(&config)),
@@ -170,7 +178,9 @@ impl Agent {
             snapshots: semaphore(snapshots),
             metrics: parts.metrics,
             health: parts.health,
+            activity: parts.activity,
             started: jiff::Timestamp::now(),
+            settled: Settled::default(),
             life,
             transport: parts.transport,
         });

@@ -16,7 +16,7 @@
 //!  docker events ─► virt/lifecycle.rs ─► periodic/handle_lifecycle_event ─► instance/power    timers ─► periodic/<task>.rs
 //! ```
 //! Direction of imports: `main → agent → {compute, periodic, startup} → instance → {virt, network, image, resources, conductor} →
-//! common`. A flow that two of the three in braces need lives in `instance/`.
+//! common`; `http` shows what all of them have. A flow that two of the three in braces need lives in `instance/`.
 //!
 //! State lives in Nova's database (through the conductor), in Docker (labels) and, of ports, in Neutron and the switch. The
 //! agent has no database; its only file is `compute_id`.
@@ -24,6 +24,7 @@
 //! To answer another RPC: a file in `compute/`, a `mod` line and a name in `methods!` there, and its line in `refused.rs`
 //! goes. To add a periodic task: a file in `periodic/` and two lines in its `mod.rs`.
 
+pub mod activity;
 pub mod agent;
 pub mod compute;
 pub mod conductor;

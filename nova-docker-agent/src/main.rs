@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,12 +19,13 @@ use common::openstack::placement::Placement;
 use common::retry;
 use common::shutdown::Shutdown;
 use common::{telemetry, tls};
+use nova_docker_agent::activity::Activity;
 use nova_docker_agent::agent::{self, Agent, Parts};
 use nova_docker_agent::config::Config;
-use nova_docker_agent::http::{self, Health};
+use nova_docker_agent::http::{self, Health, Management};
 use nova_docker_agent::image::ImageStore;
 use nova_docker_agent::instance::nics::Nics;
-use nova_docker_agent::metrics::{self, Metrics};
+use nova_docker_agent::metrics::{self, Metrics, PREFIX};
 use nova_docker_agent::network::Ports;
 use nova_docker_agent::network::metadata::MetadataService;
 use nova_docker_agent::network::wiring::Wiring;
@@ -107,29 +108,52 @@ async fn start(config: Arc<Config>, life: &Shutdown) -> anyhow::Result<Arc<Agent
         .with_context(|| format!("cannot use {}", config.state_path.join("images").display()))?;
     let transport = Arc::new(agent::amqp(&config, life)?);
 
-    let mut registry = Registry::with_prefix("nova_docker_agent");
+    let mut registry = Registry::with_prefix(PREFIX);
     let metrics = Metrics::register(&mut registry);
     let link = Arc::clone(&transport);
     metrics::register_reconnects(&mut registry, move || link.reconnects());
-    let health = Arc::new(Health::default());
+    let (health, activity) = (Arc::new(Health::default()), Arc::new(Activity::default()));
+    let of_neutron = Session::new(config.neutron.auth.as_ref().unwrap_or(&config.auth).clone())?;
+    let management = Arc::new(Management {
+        health: Arc::clone(&health),
+        activity: Arc::clone(&activity),
+        engine: engine.clone(),
+        sessions: vec![session, of_neutron.clone()],
+        metrics: metrics.clone(),
+        registry,
+        password: config.docker.page_password.clone(),
+        report_interval: config.report_interval,
+        agent: OnceLock::new(),
+    });
     if let Some(listener) = listener {
-        let served = (Arc::clone(&health), engine.clone(), registry);
-        http::serve(listener, served, config.report_interval, life).context("cannot serve /healthz")?;
+        http::serve(listener, Arc::clone(&management), life).context("cannot serve /healthz")?;
     }
 
     let driver = Driver::new(engine.clone(), Arc::clone(&config));
-    let ports = ports(&config)?;
+    let ports = ports(&config, &of_neutron);
     let nics = nics(&config, (engine.clone(), driver.clone()), life).await?;
-    let parts =
-        Parts { config, transport, driver, ports, nics, images, glance, provider, engine, metrics, health };
-    Ok(Agent::start(parts, life.clone()).await?)
+    let parts = Parts {
+        config,
+        transport,
+        driver,
+        ports,
+        nics,
+        images,
+        glance,
+        provider,
+        engine,
+        metrics,
+        health,
+        activity,
+    };
+    let agent = Agent::start(parts, life.clone()).await?;
+    management.show(&agent);
+    Ok(agent)
 }
 
-fn ports(config: &Config) -> anyhow::Result<Ports> {
-    let auth = config.neutron.auth.as_ref().unwrap_or(&config.auth);
-    let session = Session::new(auth.clone())?;
-    let neutron = Neutron::new(&session, config.neutron.endpoint.clone());
-    Ok(Ports::new(neutron, &config.host, Duration::from_secs(config.neutron.extension_sync_interval)))
+fn ports(config: &Config, session: &Session) -> Ports {
+    let neutron = Neutron::new(session, config.neutron.endpoint.clone());
+    Ports::new(neutron, &config.host, Duration::from_secs(config.neutron.extension_sync_interval))
 }
 
 async fn nics(

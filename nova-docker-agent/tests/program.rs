@@ -7,11 +7,13 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::docker::Engine;
+use common::secret::Secret;
 use common::shutdown::Shutdown;
-use nova_docker_agent::http::{self, Health};
+use nova_docker_agent::activity::Activity;
+use nova_docker_agent::http::{self, Health, Management};
 use nova_docker_agent::metrics::Metrics;
 use prometheus_client::registry::Registry;
 use support::proxy::Proxy;
@@ -102,8 +104,19 @@ async fn health_and_metrics_are_served_until_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (health, life, mut registry) = (Arc::new(Health::default()), Shutdown::new(), Registry::default());
-    Metrics::register(&mut registry);
-    http::serve(listener, (health.clone(), engine, registry), 10, &life).unwrap();
+    let metrics = Metrics::register(&mut registry);
+    let management = Management {
+        health: Arc::clone(&health),
+        activity: Arc::new(Activity::default()),
+        engine,
+        sessions: Vec::new(),
+        metrics,
+        registry,
+        password: Some(Secret::new("correct horse")),
+        report_interval: 10,
+        agent: OnceLock::new(),
+    };
+    http::serve(listener, Arc::new(management), &life).unwrap();
 
     let starting = get_async(port, "/healthz").await;
     assert_eq!(starting.0, "HTTP/1.1 503 Service Unavailable");
@@ -117,7 +130,7 @@ async fn health_and_metrics_are_served_until_the_end() {
     assert_eq!(without_docker.0, "HTTP/1.1 503 Service Unavailable");
     assert!(without_docker.1.contains(r#""docker":false"#), "{}", without_docker.1);
     assert!(get_async(port, "/metrics").await.1.ends_with("# EOF\n"));
-    assert_eq!(get_async(port, "/").await.0, "HTTP/1.1 404 Not Found");
+    assert_eq!(get_async(port, "/").await.0, "HTTP/1.1 401 Unauthorized");
 
     life.drain(std::time::Duration::from_secs(1)).await;
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "it still listens");

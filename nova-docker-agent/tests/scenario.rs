@@ -5,6 +5,8 @@
 
 #[path = "scenario/bad_input.rs"]
 mod bad_input;
+#[path = "scenario/groups.rs"]
+mod groups;
 #[path = "scenario/guests.rs"]
 mod guests;
 #[path = "scenario/image_clock.rs"]
@@ -19,6 +21,8 @@ mod moves;
 mod mutated;
 #[path = "scenario/network.rs"]
 mod network;
+#[path = "scenario/page.rs"]
+mod page;
 #[path = "scenario/periodic.rs"]
 mod periodic;
 #[path = "scenario/power.rs"]
@@ -26,6 +30,8 @@ mod power;
 #[path = "scenario/releases.rs"]
 mod releases;
 mod support;
+#[path = "scenario/two_hosts.rs"]
+mod two_hosts;
 
 use std::time::Duration;
 
@@ -260,6 +266,45 @@ async fn what_fails_everywhere_is_not_tried_elsewhere() {
     assert!(cloud.nova.with(|db| db.find("build_instances").is_none()));
     let fault = cloud.nova.with(|db| db.find("InstanceFault.create").cloned().unwrap());
     assert!(fault.to_string().contains("volumes are not supported yet"));
+}
+
+/// Covers: build_and_run_instance
+#[tokio::test]
+async fn a_build_that_cannot_be_read_is_an_error_and_a_running_instance_is_not() {
+    let cloud = Cloud::running(HOST).await;
+    cloud.boot(|args| args["instance"]["nova_object.version"] = json!("garbage")).await;
+    cloud.until("vm_state", "error").await;
+    assert_eq!((cloud.field("task_state"), cloud.container()), (Value::Null, None));
+    cloud.nova.until("why", |db| db.find("InstanceFault.create").is_some()).await;
+    let freed = format!("DELETE /service/allocations/{UUID}");
+    for _ in 0..100 {
+        if cloud.placement.take_lines().contains(&freed) {
+            return still_runs().await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the allocation stays");
+}
+
+async fn still_runs() {
+    let cloud = Cloud::booted().await;
+    let mut args = build(&cloud.nova);
+    args["instance"]["nova_object.version"] = json!("garbage");
+    cloud.nova.cast(HOST, "build_and_run_instance", args).await;
+    cloud.nova.until("it was asked for", |db| db.find("Instance.save").is_some()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((cloud.field("vm_state"), cloud.container()), (json!("active"), Some(true)));
+    assert!(cloud.nova.with(|db| db.find("InstanceFault.create").is_none()));
+}
+
+/// Covers: check_instance_shared_storage
+#[tokio::test]
+async fn no_disk_is_shared_with_another_host() {
+    let cloud = Cloud::running(HOST).await;
+    for data in [json!({"filename": "/var/lib/nova/instances/x"}), Value::Null] {
+        let answer = cloud.nova.call(HOST, "check_instance_shared_storage", json!({"data": data})).await;
+        assert_eq!(answer.unwrap(), json!(false));
+    }
 }
 
 #[tokio::test]

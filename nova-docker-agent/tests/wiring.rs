@@ -83,6 +83,35 @@ fn guests_of_one_bridge_reach_one_another() {
 }
 
 #[test]
+fn a_silent_guest_neither_answers_nor_loses_its_addresses() {
+    in_new_namespace(async || {
+        let (wiring, one, two) = (wiring(), Guest::new(), Guest::new());
+        let (first, second) = (nic(5, BRIDGE, Switch::LinuxBridge), nic(6, BRIDGE, Switch::LinuxBridge));
+        wiring.plug(one.pid(), &first).await.unwrap();
+        wiring.plug(two.pid(), &second).await.unwrap();
+        send_tcp(&one, &two, "10.11.0.6:5001", 1);
+        let before = two.ip("address show eth0");
+        // Both may be said again.
+        for _ in 0..2 {
+            wiring.silence(two.pid(), true).await.unwrap();
+        }
+        // The kernel would refuse it at once.
+        assert_eq!(one.dials("10.11.0.6:5002"), std::io::ErrorKind::TimedOut);
+        assert_eq!(addresses(&two.ip("address show eth0")[0]), addresses(&before[0]));
+        for _ in 0..2 {
+            wiring.silence(two.pid(), false).await.unwrap();
+        }
+        assert_eq!(one.dials("10.11.0.6:5002"), std::io::ErrorKind::ConnectionRefused);
+        send_tcp(&one, &two, "10.11.0.6:5003", 1);
+        send_tcp(&two, &one, "[fd11::5]:5001", 1);
+
+        wiring.silence(two.pid(), true).await.unwrap();
+        wiring.plug(two.pid(), &second).await.unwrap();
+        send_tcp(&one, &two, "10.11.0.6:5004", 1);
+    });
+}
+
+#[test]
 fn plugging_again_renews_and_a_new_namespace_gets_the_port_of_the_dead_one() {
     in_new_namespace(async || {
         let (wiring, plan) = (wiring(), nic(5, BRIDGE, Switch::LinuxBridge));

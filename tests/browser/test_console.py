@@ -84,6 +84,27 @@ class Consoles(unittest.TestCase):
             print(f'console: answers after {sorted(times)[10] * 1000:.1f} ms (median of 20)')
             self.assertEqual(console.ask('hostname'), SERVER)
 
+    def test_the_program_has_the_size_of_the_viewer_s_terminal(self):
+        with Console(self.url()) as console:
+            console.until(b'\x1b[6n')
+            # As a terminal answers, with something typed before and after.
+            console.type('echo be\x1b[43;132Rgun\r')
+            console.until(b'\nbegun')
+            console.until(PROMPT)
+            self.assertEqual(console.ask('stty size'), '43 132')
+
+    def test_a_terminal_that_does_not_tell_its_size_works(self):
+        with Console(self.url()) as console:
+            console.until(PROMPT)
+            self.assertEqual(console.ask('stty size'), '24 80')
+            # The key Escape alone, then a command: the shell's editor swallows what it does not know.
+            console.type("printf '%s' '")
+            console.type('\x1b')
+            time.sleep(0.5)
+            console.type("' | wc -c\r")
+            console.until(PROMPT)
+            self.assertEqual(console.ask('echo well'), 'well')
+
     # Covers: get_serial_console, validate_console_port
     def test_a_token_opens_one_console_once(self):
         url = self.url()

@@ -3,14 +3,14 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::agent::platform_option;
-use tests::cloud::{Boot, Cloud, octopenstack_ok, text};
+use tests::cloud::{Boot, Cloud, list, octopenstack_ok, text};
 use tests::host::Host;
 use tests::network::{Guest, Lab, becomes, greeting, tcp};
 
 use crate::{alone, shared, small};
 
 /// The names of both hosts.
-async fn hosts() -> Result<[String; 2]> {
+pub(crate) async fn hosts() -> Result<[String; 2]> {
     let first = platform_option("host").await?;
     Ok([first.clone(), format!("{first}-2")])
 }
@@ -21,7 +21,7 @@ fn on<'a>(name: &'a str, host: &str, mut extra: Value) -> Boot<'a> {
     Boot { extra, ..small(name) }
 }
 
-async fn host_of(cloud: &Cloud, server: &str) -> Result<String> {
+pub(crate) async fn host_of(cloud: &Cloud, server: &str) -> Result<String> {
     let found = cloud.get("compute", &format!("/servers/{server}")).await?;
     Ok(text(&found["server"]["OS-EXT-SRV-ATTR:host"]).to_owned())
 }
@@ -38,15 +38,20 @@ async fn has_mark(host: &Host, guest: &Guest) -> Result<()> {
 }
 
 /// Lets the second host take servers while `work` goes on: other tests look at the first one's containers.
-async fn with_second(work: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) async fn with_second(work: impl Future<Output = Result<()>>) -> Result<()> {
     let cloud = Cloud::admin().await?;
-    let [_, second] = hosts().await?;
-    let service = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={second}")).await?;
-    let path = format!("/os-services/{}", text(&service["services"][0]["id"]));
+    let path = second_service(&cloud).await?;
     cloud.put_body("compute", &path, json!({"status": "enabled"})).await?;
     let done = work.await;
     cloud.put_body("compute", &path, json!({"status": "disabled"})).await?;
     done
+}
+
+/// Path of the second host's service.
+async fn second_service(cloud: &Cloud) -> Result<String> {
+    let [_, second] = hosts().await?;
+    let found = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={second}")).await?;
+    Ok(format!("/os-services/{}", text(&found["services"][0]["id"])))
 }
 
 /// What placement has for an instance, and for its migrations.
@@ -124,8 +129,12 @@ async fn there_and_back() -> Result<()> {
     cloud.wait_for(&guest.id, "VERIFY_RESIZE").await?;
     has_mark(&there, &guest).await?;
     ensure!(greeting(&address, 22).await?.starts_with("SSH"), "SSH on the second host");
+    // A host that gets no more servers gives back what it has.
+    let service = second_service(&cloud).await?;
+    cloud.put_body("compute", &service, json!({"status": "disabled"})).await?;
     cloud.action(&guest.id, json!({"revertResize": null})).await?;
     cloud.wait_for(&guest.id, "ACTIVE").await?;
+    cloud.put_body("compute", &service, json!({"status": "enabled"})).await?;
     ensure!(host_of(&cloud, &guest.id).await? == first, "it did not come back");
     has_mark(&here, &guest).await?;
     ensure!(there.instance(&guest.id).await?.is_none(), "a container stays on the second host");
@@ -203,14 +212,25 @@ async fn lost_and_found() -> Result<()> {
     let [first, second] = hosts().await?;
     let server = cloud.boot_active(&on("hosts-lost", &second, json!({}))).await?;
     let id = text(&server["id"]).to_owned();
-    let found = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={second}")).await?;
-    let path = format!("/os-services/{}", text(&found["services"][0]["id"]));
+    let off = cloud.boot_active(&on("hosts-off", &second, json!({}))).await?;
+    cloud.action(text(&off["id"]), json!({"os-stop": null})).await?;
+    cloud.wait_for(text(&off["id"]), "SHUTOFF").await?;
+    let path = second_service(&cloud).await?;
     octopenstack_ok(&["stop", "nova-docker-agent-2"])?;
     cloud.put_body("compute", &path, json!({"forced_down": true})).await?;
-    cloud.action(&id, json!({"evacuate": {}})).await?;
-    // Since microversion 2.95 it is left stopped, for a person to look at it.
-    cloud.wait_for(&id, "SHUTOFF").await?;
-    ensure!(host_of(&cloud, &id).await? == first, "it is not on the first host");
+    // As `nova host-evacuate` does: all that the host has.
+    let all = cloud.get("compute", &format!("/servers?all_tenants=1&host={second}")).await?;
+    let all: Vec<String> =
+        list(&all["servers"]).iter().map(|server| text(&server["id"]).to_owned()).collect();
+    ensure!(all.len() == 2, "{all:?}");
+    for server in &all {
+        cloud.action(server, json!({"evacuate": {}})).await?;
+    }
+    for server in &all {
+        // Since microversion 2.95 it is left stopped, for a person to look at it.
+        cloud.wait_for(server, "SHUTOFF").await?;
+        becomes("it is on the first host", async || Ok(host_of(&cloud, server).await? == first)).await?;
+    }
     ensure!(here.instance(&id).await?.is_some(), "no container on the first host");
     ensure!(there.instance(&id).await?.is_some(), "the lost host cannot have removed it yet");
     ensure!(allocation_hosts(&cloud, &id).await? == 2, "the lost host's share is held until it comes back");
@@ -219,5 +239,6 @@ async fn lost_and_found() -> Result<()> {
     becomes("the host that came back removes it", async || Ok(there.instance(&id).await?.is_none())).await?;
     becomes("its share is free", async || Ok(allocation_hosts(&cloud, &id).await? == 1)).await?;
     cloud.put_body("compute", &path, json!({"forced_down": false})).await?;
+    cloud.delete(text(&off["id"])).await?;
     cloud.delete(&id).await
 }

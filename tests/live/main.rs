@@ -5,9 +5,11 @@
 
 mod agent;
 mod beside;
+mod doors;
 mod failures;
 mod guests;
 mod hosts;
+mod hosts_groups;
 mod images;
 mod networks;
 mod networks_families;

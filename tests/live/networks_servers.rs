@@ -84,6 +84,13 @@ async fn a_server_with_network_key_and_group_is_reached_through_its_floating_add
     delete(&cloud, "compute", "/os-keypairs/net-boot").await
 }
 
+/// Nobody is there, not even somebody who refuses.
+async fn is_silent(address: &str) -> Result<()> {
+    let silence = greets(address, 22).await?;
+    ensure!(silence.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut), "{silence:?}");
+    Ok(())
+}
+
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn stops_starts_and_reboots_keep_the_network() -> Result<()> {
@@ -95,9 +102,7 @@ async fn stops_starts_and_reboots_keep_the_network() -> Result<()> {
 
     cloud.action(&guest.id, json!({"os-stop": null})).await?;
     cloud.wait_for(&guest.id, "SHUTOFF").await?;
-    // Not refused: nobody is there to refuse it.
-    let silence = greets(&outside, 22).await?;
-    ensure!(silence.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut), "{silence:?}");
+    is_silent(&outside).await?;
     ensure!(in_the_switch(&lab.host, &guest.id).await?.is_empty(), "it is plugged still");
     cloud.action(&guest.id, json!({"os-start": null})).await?;
     cloud.wait_for(&guest.id, "ACTIVE").await?;
@@ -106,6 +111,16 @@ async fn stops_starts_and_reboots_keep_the_network() -> Result<()> {
         cloud.action(&guest.id, json!({"reboot": {"type": kind}})).await?;
         cloud.wait_for(&guest.id, "ACTIVE").await?;
         greeting(&outside, 22).await.with_context(|| format!("after the {kind} reboot"))?;
+    }
+    for (stop, status, go_on) in [("pause", "PAUSED", "unpause"), ("suspend", "SUSPENDED", "resume")] {
+        cloud.action(&guest.id, json!({stop: null})).await?;
+        cloud.wait_for(&guest.id, status).await?;
+        is_silent(&outside).await?;
+        let port = ports(&cloud, &guest.id).await?;
+        ensure!(port[0]["status"] == "ACTIVE", "{port:?}");
+        cloud.action(&guest.id, json!({go_on: null})).await?;
+        cloud.wait_for(&guest.id, "ACTIVE").await?;
+        greeting(&outside, 22).await.context(go_on)?;
     }
     // Somebody restarts the container behind Nova's back.
     lab.host.restart(&guest.container()).await?;
@@ -124,12 +139,12 @@ async fn interfaces_are_attached_and_detached_while_the_server_runs() -> Result<
     let interfaces = format!("/servers/{}/os-interface", guest.id);
 
     let wanted = json!({"interfaceAttachment": {"net_id": network,
-        "fixed_ips": [{"ip_address": "10.81.3.77"}], "tag": "second"}});
+        "fixed_ips": [{"ip_address": "10.81.3.177"}], "tag": "second"}});
     let attached = cloud.post("compute", &interfaces, wanted).await?;
     let attached = &attached["interfaceAttachment"];
-    assert_eq!(attached["fixed_ips"][0]["ip_address"], "10.81.3.77");
+    assert_eq!(attached["fixed_ips"][0]["ip_address"], "10.81.3.177");
     let inside = async |command: &[&str]| lab.host.exec(&guest.container(), command).await;
-    assert!(inside(&["ip", "address", "show", "eth1"]).await?.contains("10.81.3.77"));
+    assert!(inside(&["ip", "address", "show", "eth1"]).await?.contains("10.81.3.177"));
 
     delete(&cloud, "compute", &format!("{interfaces}/{}", text(&attached["port_id"]))).await?;
     becomes("the port is gone", async || Ok(ports(&cloud, &guest.id).await?.len() == 1)).await?;

@@ -9,7 +9,7 @@ use crate::{shared, small};
 
 /// The subnet of both, and the address that the guest of each has.
 const SUBNET: &str = "10.82.9.0/24";
-const ADDRESS: &str = "10.82.9.10";
+const ADDRESS: &str = "10.82.9.110";
 
 /// A project with a member.
 struct Tenant {

@@ -67,7 +67,8 @@ impl<'a> Lab<'a> {
         Ok(made)
     }
 
-    /// A network with one subnet of `cidr`; `more` goes into the network. Returns their uuids.
+    /// A network with one subnet of `cidr`; `more` goes into the network. Returns their uuids. Of a /24 Neutron gives out the
+    /// addresses from 2 to 99, at random: the others are for tests that name an address.
     ///
     /// # Errors
     /// When Neutron refuses.
@@ -77,7 +78,11 @@ impl<'a> Lab<'a> {
             body.extend(more.clone());
         }
         let network = text(&self.make("network", body).await?["id"]).to_owned();
-        let subnet = json!({"network_id": network, "ip_version": 4, "cidr": cidr, "name": name});
+        let mut subnet = json!({"network_id": network, "ip_version": 4, "cidr": cidr, "name": name});
+        if let Some(prefix) = cidr.strip_suffix("0/24") {
+            subnet["allocation_pools"] =
+                json!([{"start": format!("{prefix}2"), "end": format!("{prefix}99")}]);
+        }
         let subnet = text(&self.make("subnet", subnet).await?["id"]).to_owned();
         Ok((network, subnet))
     }

@@ -30,7 +30,7 @@ pub use image::Image;
 pub use limits::{DiskIo, Ulimit};
 pub use stats::{DiskStats, Stats};
 pub use system::{Info, Version};
-pub use terminal::Terminal;
+pub use terminal::{Shown, Terminal};
 
 /// The oldest API spoken here: Docker 19.03, and what Zun uses as well.
 const OLDEST_API: (usize, usize) = (1, 40);

@@ -1,15 +1,26 @@
 //! Terminals: a shell in a running container, or the terminal of its own first process.
 
 use std::pin::Pin;
+use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
-use bollard::query_parameters::AttachContainerOptionsBuilder;
+use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::AsyncWrite;
 
 use super::{Engine, Error};
+
+/// How the output of a program is to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The program has a terminal: as it comes.
+    Terminal,
+    /// It has none: lines end with a line feed only, and what is typed reaches nobody.
+    Plain,
+}
 
 /// Both directions of a terminal. Nothing is read ahead: who reads slowly slows down who writes.
 pub struct Terminal {
@@ -19,6 +30,8 @@ pub struct Terminal {
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// The program that was started for it; none when it is that of the container's own process.
     pub program: Option<String>,
+    /// How it is to be shown.
+    pub shown: Shown,
 }
 
 impl Engine {
@@ -47,26 +60,56 @@ impl Engine {
         let StartExecResults::Attached { output, input } = started else {
             return Err(Error::Other("Docker did not attach to the program it started".into()));
         };
-        let size = ResizeExecOptions { width: columns, height: rows };
-        self.docker().resize_exec(&exec.id, size).await.map_err(|e| self.error(e))?;
-        Ok(Terminal { output: self.bytes(output), input, program: Some(exec.id) })
+        if let Err(error) = self.resize_terminal(name, Some(&exec.id), (columns, rows)).await {
+            // A program that has ended already needs no size; what it said is shown.
+            tracing::debug!(container = name, %error, "the size of a terminal could not be set");
+        }
+        let shown = Shown::Terminal;
+        Ok(Terminal { output: self.bytes(output), input, program: Some(exec.id), shown })
     }
 
-    /// Attaches to the container's first process, after all that it has written. Any number may be attached.
+    /// Sets the size, in columns and rows, of the terminal of a program, or of the container's first process. Docker says that a
+    /// program has started a moment before it has a terminal, so this is tried for a second.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the program or the container is gone.
+    pub async fn resize_terminal(
+        &self,
+        name: &str,
+        program: Option<&str>,
+        (width, height): (u16, u16),
+    ) -> Result<(), Error> {
+        let resize = async || {
+            let resized = match program {
+                Some(program) => {
+                    self.docker().resize_exec(program, ResizeExecOptions { width, height }).await
+                }
+                None => {
+                    let options =
+                        ResizeContainerTTYOptionsBuilder::default().w(width.into()).h(height.into());
+                    self.docker().resize_container_tty(name, options.build()).await
+                }
+            };
+            resized.map_err(|e| self.error(e))
+        };
+        let again = ConstantBuilder::default().with_delay(Duration::from_millis(50)).with_max_times(20);
+        resize.retry(again).when(|error: &Error| !error.is_not_found()).await
+    }
+
+    /// Attaches to the container's first process, to what it writes from now on. Any number may be attached.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no container.
-    pub async fn attach_terminal(&self, name: &str) -> Result<Terminal, Error> {
+    pub async fn attach_terminal(&self, name: &str, shown: Shown) -> Result<Terminal, Error> {
         let options = AttachContainerOptionsBuilder::default()
             .stdin(true)
             .stdout(true)
             .stderr(true)
             .stream(true)
-            .logs(true)
             .build();
         let attached = self.docker().attach_container(name, Some(options)).await;
         let attached = attached.map_err(|e| self.error(e))?;
-        Ok(Terminal { output: self.bytes(attached.output), input: attached.input, program: None })
+        Ok(Terminal { output: self.bytes(attached.output), input: attached.input, program: None, shown })
     }
 
     /// Whether the container's first process has a terminal.

@@ -48,11 +48,17 @@ impl Memory {
         let reader = self.with(|state| state.readers.get(queue).cloned());
         match reader {
             Some(reader) => {
-                // A reader that has just gone away reads nothing more.
-                let _ = reader.send(self.delivery(body)).await;
+                if let Err(mpsc::error::SendError(delivery)) = reader.send(self.delivery(body)).await {
+                    // The reader has gone away: the queue keeps it for the next one.
+                    self.keep(queue, delivery.body);
+                }
             }
-            None => self.with(|state| state.waiting.entry(queue.to_owned()).or_default().push(body)),
+            None => self.keep(queue, body),
         }
+    }
+
+    fn keep(&self, queue: &str, body: Vec<u8>) {
+        self.with(|state| state.waiting.entry(queue.to_owned()).or_default().push(body));
     }
 
     fn delivery(&self, body: Vec<u8>) -> Delivery {

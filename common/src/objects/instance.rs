@@ -49,6 +49,7 @@ object! {
         any migration_context, set_migration_context;
         object(InstanceInfoCache) info_cache;
         any device_metadata, set_device_metadata;
+        any trusted_certs;
     }
 }
 

@@ -4,8 +4,9 @@
 //! A token is renewed by logging in again, never by exchanging it. Callers that meet 401 say which *generation* of the
 //! token they used: the first one logs in, the others find a newer generation and go on with it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -16,7 +17,12 @@ use tokio::sync::Mutex;
 use super::catalogue::Catalogue;
 use super::error::Error;
 use super::http::{self, Request};
+use crate::contact::{Contact, Seen};
+use crate::error_chain::Chain;
 use crate::secret::Secret;
+
+/// Keystone's type in the catalogue.
+const IDENTITY: &str = "identity";
 
 /// A token is renewed at the latest this long before it ends.
 const LONGEST_MARGIN: Duration = Duration::from_secs(300);
@@ -73,6 +79,7 @@ struct Shared {
     credentials: Credentials,
     client: Client,
     uploads: Client,
+    contacts: std::sync::Mutex<BTreeMap<&'static str, Arc<Contact>>>,
     /// Held while somebody logs in, so that a crowd of callers makes one login.
     login: Mutex<Option<Arc<Login>>>,
 }
@@ -94,12 +101,25 @@ impl Session {
     /// [`Error::CaFile`] when `cafile` cannot be read.
     pub fn new(credentials: Credentials) -> Result<Self, Error> {
         let (client, uploads) = (http::client(&credentials)?, http::upload_client(&credentials)?);
-        Ok(Self { shared: Arc::new(Shared { credentials, client, uploads, login: Mutex::new(None) }) })
+        let (contacts, login) = (std::sync::Mutex::default(), Mutex::new(None));
+        Ok(Self { shared: Arc::new(Shared { credentials, client, uploads, contacts, login }) })
     }
 
     /// A client of one service of the catalogue (`placement`, `image`).
     pub fn service(&self, service_type: &'static str, filter: EndpointFilter) -> Service {
-        Service { session: self.clone(), service_type, filter }
+        Service { session: self.clone(), service_type, filter, contact: self.contact(service_type) }
+    }
+
+    /// What was seen of Keystone and of the services that were asked through this session, by catalogue type.
+    pub fn contacts(&self) -> Vec<(&'static str, Seen)> {
+        self.contact(IDENTITY);
+        let contacts = self.shared.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        contacts.iter().map(|(service, contact)| (*service, contact.seen())).collect()
+    }
+
+    fn contact(&self, service_type: &'static str) -> Arc<Contact> {
+        let mut contacts = self.shared.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(contacts.entry(service_type).or_default())
     }
 
     /// The login to use now.
@@ -111,7 +131,7 @@ impl Session {
             Some(login) if now < login.ends_at => match self.log_in(login.generation + 1).await {
                 Ok(new) => Ok(held.insert(new).clone()),
                 Err(error) => {
-                    tracing::warn!(error = %crate::error_chain::Chain(&error), "cannot renew the token yet");
+                    tracing::warn!(error = %Chain(&error), "cannot renew the token yet");
                     Ok(login.clone())
                 }
             },
@@ -135,7 +155,10 @@ impl Session {
         let credentials = &self.shared.credentials;
         let url = format!("{}/auth/tokens", identity_v3(&credentials.auth_url));
         let request = self.shared.client.post(&url).json(&login_body(credentials));
-        let response = http::send(&Method::POST, &url, request, true).await?;
+        let response = http::send(&Method::POST, &url, request, true).await;
+        let contact = self.contact(IDENTITY);
+        // Who may not log in is no better off than who does not reach Keystone.
+        let response = response.inspect(|_| contact.answered()).inspect_err(|e| contact.failed(&Chain(e)))?;
         let malformed = |why: &str| Error::Malformed {
             method: Method::POST,
             url: url.clone(),
@@ -165,6 +188,7 @@ pub struct Service {
     session: Session,
     service_type: &'static str,
     filter: EndpointFilter,
+    contact: Arc<Contact>,
 }
 
 impl Service {
@@ -208,7 +232,9 @@ impl Service {
         let url = self.url(&login, request.path)?;
         let builder = prepare(&self.session.shared.uploads, (&login, &url), request);
         let builder = builder.header("Content-Type", "application/octet-stream").body(body);
-        http::send_once(&request.method, &url, builder).await
+        let answer = http::send_once(&request.method, &url, builder).await;
+        note(&self.contact, &answer);
+        answer
     }
 
     /// The address of a path below this service's endpoint.
@@ -229,7 +255,18 @@ impl Service {
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
-        http::send(&request.method, &url, builder, request.method.is_idempotent()).await
+        let answer = http::send(&request.method, &url, builder, request.method.is_idempotent()).await;
+        note(&self.contact, &answer);
+        answer
+    }
+}
+
+/// Notes whether a service answered. What it refuses is answered; 5xx comes from one that cannot work, or from the load
+/// balancer before it.
+fn note<T>(contact: &Contact, answer: &Result<T, Error>) {
+    match answer {
+        Err(error) if error.status().is_none_or(|status| status >= 500) => contact.failed(&Chain(error)),
+        _ => contact.answered(),
     }
 }
 

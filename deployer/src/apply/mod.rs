@@ -6,6 +6,7 @@ mod gate;
 mod identity;
 mod node;
 mod preflight;
+mod progress;
 mod remove;
 mod stop;
 
@@ -228,10 +229,15 @@ impl<'a> Apply<'a> {
         let keystone_ready = watch::Sender::new(None);
         let edges =
             dag::edges(names, |name| self.platform.services[name].waits_for().map(str::to_owned).collect());
+        let progress = progress::Tracker::new(&edges, &self.settings.printer);
         let node = |name: String| {
-            let (identity, keystone_ready) = (identity.subscribe(), &keystone_ready);
+            let (identity, keystone_ready, progress) = (identity.subscribe(), &keystone_ready, &progress);
             async move {
+                progress.begun(&name);
                 let result = self.service(&name, desired, observed, identity, mode).await;
+                if result.is_ok() {
+                    progress.ready(&name);
+                }
                 if keystone == Some(&name) {
                     keystone_ready.send_replace(Some(result.is_ok()));
                 }

@@ -2,17 +2,21 @@
 //!
 //! * [`boot`]: the agent against nova-compute's fake driver and against plain Docker
 //! * [`network`]: packets between instances against plain Docker's, and what a port adds to a boot
+//! * [`console`]: from a key to its echo in an instance's console, and pages of the dashboard
 //! * [`platform`]: how long the platform takes to come up, and what it takes of the machine
 
 pub(crate) mod boot;
+pub(crate) mod console;
 mod firehose;
 pub(crate) mod network;
+mod pages;
 mod peers;
 pub(crate) mod platform;
 mod process;
 mod sides;
 mod stats;
 pub(crate) mod table;
+mod websocket;
 
 pub(crate) use sides::{Side, Sides, Subjects};
 
@@ -69,6 +73,29 @@ pub(crate) enum Error {
         there: usize,
         /// How long was waited.
         seconds: u64,
+    },
+    /// The dashboard's address does not answer.
+    #[error("{url} does not answer")]
+    Site {
+        /// The dashboard.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// nova-serialproxy, or the load balancer, does not open a console.
+    #[error("a console's URL is answered {0} and not with a WebSocket")]
+    NoConsole(reqwest::StatusCode),
+    /// A shell does not show what is typed.
+    #[error("a shell does not show what is typed into it")]
+    Echo(#[source] std::io::Error),
+    /// A page of the dashboard fails.
+    #[error("the dashboard answers {path} with {status}")]
+    Page {
+        /// The page.
+        path: String,
+        /// Its answer.
+        status: reqwest::StatusCode,
     },
     /// A container of the platform does not run.
     #[error("container {0} does not run")]

@@ -1,5 +1,6 @@
 //! `bench network`: TCP between instances, on one network and through a router, against two containers on Docker's own
-//! bridge in the same run; and what one port adds to a boot, beside the time that Neutron takes for such a port.
+//! bridge in the same run, and to an instance on a second host where there is one; what one port adds to a boot, beside the
+//! time that Neutron takes for such a port; and how long Neutron takes to call a port ACTIVE that is plugged.
 
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,16 @@ pub(crate) struct Subjects {
     pub(crate) router: String,
     /// Name of a key pair.
     pub(crate) key: &'static str,
+    /// The other compute host.
+    pub(crate) second: Option<Second>,
+}
+
+/// A second compute host on this machine.
+pub(crate) struct Second {
+    /// Its name.
+    pub(crate) host: String,
+    /// Its Docker engine.
+    pub(crate) docker: Docker,
 }
 
 /// What was made for the benchmark.
@@ -109,7 +120,8 @@ impl Bench<'_> {
     async fn all(&self, made: &Made, boots: u32) -> Result<Table, Error> {
         let mut table = Table::default();
         self.ways(made, &mut table).await?;
-        table.push(self.boots(made, boots).await?.row());
+        self.boots(made, boots).await?.rows(&mut table);
+        table.push(self.plugs(boots).await?);
         Ok(table)
     }
 
@@ -134,18 +146,26 @@ impl Bench<'_> {
         let (to, address) = self.beside(BESIDE[1]).await?;
         let mut servers = Vec::new();
         for network in [&self.subjects.network, &self.subjects.network, &made.behind] {
-            servers.push(self.boot(Some(network)).await?);
+            servers.push(self.boot(network, &self.subjects.host).await?);
         }
         self.printer.step("TCP for some seconds each");
         let bridge = self.way((BESIDE[0], from), to, &address).await?;
         let first = format!("nova-{}", servers[0]);
-        let from = self.pid(&first).await?;
-        for (label, server) in [("one network", &servers[1]), ("routed", &servers[2])] {
-            let to = self.pid(&format!("nova-{server}")).await?;
+        let from = pid(self.docker, &first).await?;
+        let mut others =
+            vec![("one network", &servers[1], self.docker), ("routed", &servers[2], self.docker)];
+        let far = match &self.subjects.second {
+            Some(second) => Some((self.boot(&self.subjects.network, &second.host).await?, &second.docker)),
+            None => None,
+        };
+        others.extend(far.iter().map(|(server, docker)| ("two hosts", server, *docker)));
+        for (label, server, docker) in others {
+            let to = pid(docker, &format!("nova-{server}")).await?;
             let address = self.cloud.fixed_address(server).await?;
             let address = address.ok_or_else(|| Error::NoAddress(server.clone()))?;
             rows(table, label, self.way((&first, from), to, &address).await?, bridge);
         }
+        servers.extend(far.map(|(server, _)| server));
         for server in servers {
             self.cloud.delete(&server, POLL, LIMIT).await?;
         }
@@ -161,7 +181,7 @@ impl Bench<'_> {
                 [(Some(&self.subjects.network), &mut boots.with), (None, &mut boots.without)]
             {
                 let start = Instant::now();
-                let asked = self.ask(network).await?;
+                let asked = self.ask(network, &self.subjects.host).await?;
                 self.cloud.wait_settled(&asked, POLL, LIMIT).await?;
                 samples.push(start.elapsed());
                 let server = self.cloud.wait_active(&asked, POLL, LIMIT).await?.id;
@@ -177,17 +197,40 @@ impl Bench<'_> {
         Ok(boots)
     }
 
+    /// Plugs a port into a server that runs, and waits until Neutron calls it ACTIVE, `count` times.
+    async fn plugs(&self, count: u32) -> Result<Row, Error> {
+        let network = &self.subjects.network;
+        let server = self.boot(network, &self.subjects.host).await?;
+        let mut samples = Samples::default();
+        for _ in 0..count {
+            // The answer comes when the switch has the port.
+            let port = self.cloud.attach_interface(&server, network).await?;
+            let start = Instant::now();
+            self.cloud.wait_port_active(&port, POLL, LIMIT).await?;
+            samples.push(start.elapsed());
+            self.cloud.detach_interface(&server, &port, POLL, LIMIT).await?;
+        }
+        self.cloud.delete(&server, POLL, LIMIT).await?;
+        Ok(Row {
+            figure: "plugged to ACTIVE in Neutron; ms".to_owned(),
+            ours: format!("{:.0} ms", millis(samples.median())),
+            theirs: String::new(),
+            value: millis(samples.median()),
+            goal: Goal::Unset,
+        })
+    }
+
     /// A server that is ACTIVE; its uuid.
-    async fn boot(&self, network: Option<&String>) -> Result<String, Error> {
-        let asked = self.ask(network).await?;
+    async fn boot(&self, network: &String, host: &str) -> Result<String, Error> {
+        let asked = self.ask(Some(network), host).await?;
         Ok(self.cloud.wait_active(&asked, POLL, LIMIT).await?.id)
     }
 
     /// Asks for a server; its uuid.
-    async fn ask(&self, network: Option<&String>) -> Result<String, Error> {
+    async fn ask(&self, network: Option<&String>, host: &str) -> Result<String, Error> {
         let access = network.map(|network| Access { network, security_group: NAME, key: self.subjects.key });
         let (image, flavor) = (&self.subjects.image, &self.subjects.flavor);
-        let host = Some(self.subjects.host.as_str());
+        let host = Some(host);
         let asked = self.cloud.boot(&NewServer { name: NAME, image, flavor, host, count: 1, access }).await?;
         Ok(asked.id)
     }
@@ -208,13 +251,7 @@ impl Bench<'_> {
         let found = self.docker.api().inspect_container(name, None).await?;
         let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         let address = networks.into_values().find_map(|network| network.ip_address);
-        Ok((self.pid(name).await?, address.ok_or_else(|| Error::NoAddress(name.to_owned()))?))
-    }
-
-    async fn pid(&self, name: &str) -> Result<i64, Error> {
-        let found = self.docker.api().inspect_container(name, None).await?;
-        let pid = found.state.and_then(|state| state.pid).filter(|pid| *pid > 0);
-        pid.ok_or_else(|| Error::NotRunning(name.to_owned()))
+        Ok((pid(self.docker, name).await?, address.ok_or_else(|| Error::NoAddress(name.to_owned()))?))
     }
 
     async fn way(&self, (name, from): (&str, i64), to: i64, address: &str) -> Result<Way, Error> {
@@ -227,17 +264,35 @@ impl Bench<'_> {
 }
 
 impl Boots {
-    fn row(&self) -> Row {
+    fn rows(&self, table: &mut Table) {
         let [with, without, neutron] =
-            [&self.with, &self.without, &self.neutron].map(|samples| samples.median().as_secs_f64() * 1000.0);
-        Row {
+            [&self.with, &self.without, &self.neutron].map(|samples| millis(samples.median()));
+        table.push(Row {
+            figure: "share of a port in a boot; %".to_owned(),
+            ours: format!("{:.0} ms", with - without),
+            theirs: format!("{with:.0} ms"),
+            value: ratio(with - without, with) * 100.0,
+            goal: Goal::Unset,
+        });
+        table.push(Row {
             figure: "POST to ACTIVE: with a port, without + Neutron's time; ms more".to_owned(),
             ours: format!("{with:.0} ms"),
             theirs: format!("{without:.0} + {neutron:.0} ms"),
             value: with - without - neutron,
             goal: Goal::AtMost(GOAL),
-        }
+        });
     }
+}
+
+/// The process of a container, as this machine numbers it, whichever engine has it.
+async fn pid(docker: &Docker, name: &str) -> Result<i64, Error> {
+    let found = docker.api().inspect_container(name, None).await?;
+    let pid = found.state.and_then(|state| state.pid).filter(|pid| *pid > 0);
+    pid.ok_or_else(|| Error::NotRunning(name.to_owned()))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 fn rows(table: &mut Table, label: &str, ours: Way, theirs: Way) {
@@ -269,9 +324,11 @@ mod tests {
         boots.with.push(Duration::from_millis(1500));
         boots.without.push(Duration::from_millis(600));
         boots.neutron.push(Duration::from_millis(700));
-        let row = boots.row();
-        assert!((row.value - 200.0).abs() < 0.001, "{}", row.value);
-        assert_eq!((row.ours.as_str(), row.theirs.as_str()), ("1500 ms", "600 + 700 ms"));
+        let mut table = Table::default();
+        boots.rows(&mut table);
+        let text = table.to_string();
+        assert!(text.contains("1500 ms  600 + 700 ms  200.00  <= 250  met"), "{text}");
+        assert!(text.contains("900 ms   1500 ms       60.00"), "{text}");
     }
 
     #[test]

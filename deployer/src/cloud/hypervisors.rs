@@ -3,6 +3,7 @@
 use common::openstack::http::Request;
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{COMPUTE, Cloud, Error};
 
@@ -48,13 +49,24 @@ impl Cloud {
     /// # Errors
     /// When nova-api refuses.
     pub(crate) async fn disable_compute(&self, host: &str, reason: &str) -> Result<(), Error> {
+        self.change_compute(host, &json!({"status": "disabled", "disabled_reason": reason})).await
+    }
+
+    /// Lets the scheduler put servers on a host.
+    ///
+    /// # Errors
+    /// When nova-api refuses.
+    pub(crate) async fn enable_compute(&self, host: &str) -> Result<(), Error> {
+        self.change_compute(host, &json!({"status": "enabled"})).await
+    }
+
+    async fn change_compute(&self, host: &str, change: &serde_json::Value) -> Result<(), Error> {
         let path = format!("/os-services?binary=nova-compute&host={host}");
         let found: Services =
             self.compute.json(&Request::new(Method::GET, &path).microversion(COMPUTE)).await?;
         for service in found.services {
             let path = format!("/os-services/{}", service.id);
-            let body = serde_json::json!({"status": "disabled", "disabled_reason": reason});
-            let request = Request::new(Method::PUT, &path).microversion(COMPUTE).json(body);
+            let request = Request::new(Method::PUT, &path).microversion(COMPUTE).json(change.clone());
             self.compute.send(&request).await?;
         }
         Ok(())

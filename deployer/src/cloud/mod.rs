@@ -6,6 +6,7 @@ mod hypervisors;
 mod images;
 mod keypairs;
 pub(crate) mod networks;
+mod projects;
 mod quotas;
 mod servers;
 

@@ -1,5 +1,7 @@
 //! Networks and what belongs to them, in Neutron.
 
+use std::time::{Duration, Instant};
+
 use common::openstack::http::Request;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,6 +19,8 @@ pub(crate) struct Kind {
 pub(crate) const NETWORK: Kind = Kind { many: "networks", one: "network" };
 /// Subnets.
 pub(crate) const SUBNET: Kind = Kind { many: "subnets", one: "subnet" };
+/// Ranges that subnets are cut from.
+pub(crate) const SUBNET_POOL: Kind = Kind { many: "subnetpools", one: "subnetpool" };
 /// Routers.
 pub(crate) const ROUTER: Kind = Kind { many: "routers", one: "router" };
 /// Security groups.
@@ -160,6 +164,38 @@ impl Cloud {
         served?;
         subnets?;
         made
+    }
+
+    /// Waits until Neutron calls a port ACTIVE, looking every `poll`.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it does not in time.
+    pub(crate) async fn wait_port_active(
+        &self,
+        port: &str,
+        poll: Duration,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let path = format!("{}/{port}?fields=status", PORT.path());
+            let found: Value = self.network.json(&Request::new(Method::GET, &path)).await?;
+            let status = found[PORT.one]["status"].as_str().unwrap_or_default().to_owned();
+            if status == "ACTIVE" {
+                return Ok(());
+            }
+            if start.elapsed() > limit {
+                let (name, task) = (format!("with port {port}"), "none".to_owned());
+                return Err(Error::Deadline {
+                    name,
+                    status,
+                    task,
+                    wanted: "ACTIVE",
+                    seconds: limit.as_secs(),
+                });
+            }
+            tokio::time::sleep(poll).await;
+        }
     }
 
     /// The first address of a server's first port; `None` when it has none.

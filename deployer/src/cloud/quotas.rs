@@ -18,6 +18,8 @@ pub(crate) struct Quota {
 impl Quota {
     /// No limit at all.
     pub(crate) const UNLIMITED: Self = Self { instances: -1, cores: -1, ram: -1 };
+    /// Room for trying things, and an end to it: ten servers, of the demo's flavors.
+    pub(crate) const DEMO: Self = Self { instances: 10, cores: 10, ram: 2048 };
 }
 
 #[derive(Deserialize)]

@@ -116,6 +116,25 @@ impl Cloud {
         Ok(Asked { id: accepted.server.id, request_id })
     }
 
+    /// The URL of a terminal in a server, good for one visit.
+    ///
+    /// # Errors
+    /// When Nova gives none.
+    pub(crate) async fn serial_console(&self, id: &str) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            remote_console: Console,
+        }
+        #[derive(Deserialize)]
+        struct Console {
+            url: String,
+        }
+        let path = format!("/servers/{id}/remote-consoles");
+        let body = json!({"remote_console": {"protocol": "serial", "type": "serial"}});
+        let request = Request::new(Method::POST, &path).microversion(COMPUTE).json(body);
+        Ok(self.compute.json::<Answer>(&request).await?.remote_console.url)
+    }
+
     /// The server; `None` when there is none (any more).
     ///
     /// # Errors
@@ -191,6 +210,46 @@ impl Cloud {
             tokio::time::sleep(poll).await;
         }
         Ok(())
+    }
+
+    /// Gives a server another port on a network; the port's id.
+    ///
+    /// # Errors
+    /// When nova-api refuses, or the compute host fails.
+    pub(crate) async fn attach_interface(&self, server: &str, network: &str) -> Result<String, Error> {
+        let path = format!("/servers/{server}/os-interface");
+        let body = json!({"interfaceAttachment": { "net_id": network }});
+        let request = Request::new(Method::POST, &path).microversion(COMPUTE).json(body);
+        let made: Value = self.compute.json(&request).await?;
+        Ok(made["interfaceAttachment"]["port_id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Takes a port from a server and waits until it is gone, looking every `poll`.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it stays.
+    pub(crate) async fn detach_interface(
+        &self,
+        server: &str,
+        port: &str,
+        poll: Duration,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let path = format!("/servers/{server}/os-interface/{port}");
+        let delete = Request::new(Method::DELETE, &path).microversion(COMPUTE);
+        self.compute.send(&delete).await?;
+        let start = Instant::now();
+        let look = Request::new(Method::GET, &path).microversion(COMPUTE);
+        loop {
+            match self.compute.send(&look).await {
+                Err(error) if error.status() == Some(404) => return Ok(()),
+                other => drop(other?),
+            }
+            if start.elapsed() > limit {
+                return Err(late(server, self.server(server).await?, "without the port", limit));
+            }
+            tokio::time::sleep(poll).await;
+        }
     }
 
     /// Whether nova-api lists the server with this further filter.

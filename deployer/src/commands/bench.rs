@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::apply::Apply;
 use crate::bench::table::Table;
-use crate::bench::{Side, Sides, Subjects, boot, network, platform};
+use crate::bench::{Side, Sides, Subjects, boot, console, network, platform};
 use crate::bootstrap::secrets;
 use crate::cli::{Bench, Converge};
 use crate::cloud::{Cloud, Quota};
 use crate::engine::Docker;
-use crate::plan::platform::{BROKER_SECRET, BROKER_USER, Platform};
+use crate::plan::platform::{ADMIN_SECRET, BROKER_SECRET, BROKER_USER, Platform};
 use crate::settings::Settings;
 
 /// Profile with nova-compute's fake driver.
@@ -24,6 +24,10 @@ const THEIRS: &str = "nova-compute-fake";
 const THEIR_HOST: &str = "fake1";
 /// The port of the agent's `/metrics`, as in its template.
 const METRICS_PORT: u16 = 9774;
+/// Profile with a second hypervisor, the service of its agent, and the socket of its engine in that one's folder.
+const SECOND_PROFILE: &str = "second-host";
+const SECOND_AGENT: &str = "nova-docker-agent-2";
+const SECOND_SOCKET: &str = "engine/docker.sock";
 /// Longest wait for a restarted compute service.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,7 @@ pub(super) async fn run(settings: &Settings, bench: Bench) -> Result<ExitCode> {
             boots_beside(settings, size).await?
         }
         Bench::Network { count } => networks(settings, count).await?,
+        Bench::Console { keys } => consoles(settings, keys).await?,
         Bench::Up => up(settings).await?,
     };
     settings.printer.data(&table.to_string());
@@ -117,8 +122,43 @@ async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
         network: demo.private,
         router: demo.router,
         key: super::demo::networks::NAME,
+        second: second(settings).await?,
     };
     Ok(network::run(&cloud, &docker, &settings.printer, &subjects, boots).await?)
+}
+
+/// The second hypervisor of this machine, where its profile is in use (`tests/second-engine` has started its engine).
+async fn second(settings: &Settings) -> Result<Option<network::Second>> {
+    if !settings.profiles.iter().any(|profile| profile == SECOND_PROFILE) {
+        settings.printer.step(
+            "without the way between two hosts: it needs tests/second-engine and --profile second-host",
+        );
+        return Ok(None);
+    }
+    let socket = settings.paths.host_folder(SECOND_AGENT).join(SECOND_SOCKET);
+    let host = format!("{}-2", settings.config.configuration.compute.host);
+    Ok(Some(network::Second { host, docker: Docker::at(&socket).await? }))
+}
+
+/// On the platform as it is, with a server of its own.
+async fn consoles(settings: &Settings, keys: u32) -> Result<Table> {
+    super::up::run(settings, &Converge::everything()).await?;
+    let cloud = super::demo::cloud(settings)?;
+    let docker = Docker::connect().await?;
+    let (image, flavor) = super::demo::resources(settings, &cloud).await?;
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let configuration = &settings.config.configuration;
+    let secrets = secrets::read(&settings.paths.secrets())?;
+    let password = secrets.get(ADMIN_SECRET).context("the platform has no administrator yet")?;
+    let subjects = console::Subjects {
+        image,
+        flavor,
+        host: configuration.compute.host.clone(),
+        site: platform.site().context("no service of the platform has a web site")?,
+        user: configuration.admin.user.clone(),
+        password: password.clone(),
+    };
+    Ok(console::run(&cloud, &docker, &settings.printer, &subjects, keys).await?)
 }
 
 /// Both sides are measured from a fresh start.

@@ -7,15 +7,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use common::openstack::{Credentials, Domain};
 use futures_util::TryStreamExt;
 use reqwest::Body;
 
-use crate::bootstrap::secrets;
 use crate::cli::Converge;
-use crate::cloud::{Access, Cloud, NewServer, Server};
+use crate::cloud::{Access, Cloud, NewServer, Quota, Server};
 use crate::engine::Docker;
-use crate::plan::platform::{ADMIN_SECRET, Platform};
+use crate::logins::{self, DEMO, Login};
+use crate::plan::platform::Platform;
 use crate::settings::Settings;
 
 use networks::{NAME, Networks, PRIVATE};
@@ -42,6 +41,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     let cloud = cloud(settings)?;
     let (image, flavor) = resources(settings, &cloud).await?;
     let networks = networks::ensure(settings, &cloud).await?;
+    plain_user(settings, &cloud, &networks.public).await?;
     let server = first_server(settings, &cloud, &image, &flavor, &networks).await?;
     let address = cloud.ensure_floating_ip(&server.id, &networks.public).await?;
     let address = address.with_context(|| {
@@ -57,31 +57,28 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     if let Some(site) = Platform::new(&settings.config, &settings.profiles).site() {
         let user = &settings.config.configuration.admin.user;
         settings.printer.data(&format!(
-            "  {site}/                                the dashboard: log in as {user} with the password that\n\
-             {:52}./octopenstack openrc shows; its certificate is the platform's own",
+            "  {site}/                                the dashboard: log in as {user} or {DEMO} with the password that\n\
+             {:52}./octopenstack openrc --user USER shows; its certificate is the platform's own",
             ""
         ));
     }
+    let clouds = logins::clouds_file(settings);
+    settings.printer.data(&format!(
+        "  OS_CLIENT_CONFIG_FILE={} openstack --os-cloud {DEMO} server list\n\
+         {:52}any client or SDK, as the plain user {DEMO}",
+        clouds.display(),
+        ""
+    ));
     Ok(())
 }
 
 /// The platform's administrator at the public endpoints.
 pub(super) fn cloud(settings: &Settings) -> Result<Cloud> {
-    let platform = Platform::new(&settings.config, &settings.profiles);
-    let secrets = secrets::read(&settings.paths.secrets())?;
-    let password = secrets.get(ADMIN_SECRET).context("the platform has no administrator yet")?;
-    let configuration = &settings.config.configuration;
-    let credentials = Credentials {
-        auth_url: super::openrc::public_identity(&platform)?,
-        username: configuration.admin.user.clone(),
-        password: password.clone(),
-        project_name: configuration.admin.project.clone(),
-        user_domain: Domain::Id("default".to_owned()),
-        project_domain: Domain::Id("default".to_owned()),
-        cafile: None,
-        insecure: false,
-    };
-    Ok(Cloud::new(credentials, &configuration.region)?)
+    session(settings, &Login::admin(settings)?)
+}
+
+fn session(settings: &Settings, login: &Login) -> Result<Cloud> {
+    Ok(Cloud::new(login.credentials(), &settings.config.configuration.region)?)
 }
 
 /// Ids of the demo image and of the smallest flavor, made when absent, once a hypervisor can be scheduled to.
@@ -130,6 +127,26 @@ async fn hypervisor(settings: &Settings, cloud: &Cloud) -> Result<()> {
         }
         tokio::time::sleep(POLL).await;
     }
+    Ok(())
+}
+
+/// A user that is no administrator, with a project, a quota and a network of his own. What is there stays as it is.
+async fn plain_user(settings: &Settings, cloud: &Cloud, public: &str) -> Result<()> {
+    if settings.config.configuration.admin.user == DEMO {
+        bail!(
+            "the administrator is called {DEMO} (admin.user in configuration.yaml), as the user that demo makes"
+        );
+    }
+    let login = Login::demo(settings)?;
+    if cloud.ensure_project(DEMO, "To try things in, as a plain user").await? {
+        cloud.change_quota(DEMO, Quota::DEMO).await?;
+    }
+    cloud.ensure_member(DEMO, login.password(), DEMO).await?;
+    networks::of_user(settings, &session(settings, &login)?, public).await?;
+    logins::write(settings, &[Login::admin(settings)?, login])?;
+    settings
+        .printer
+        .step(&format!("the user {DEMO} has a project and the network {}", networks::OF_USER.network));
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 mod bench;
 mod build;
+mod completion;
 mod demo;
+mod graph;
 mod init;
 mod logs;
 mod openrc;
@@ -23,10 +25,16 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command};
 use crate::lock::{self, Lock};
+use crate::printer::Printer;
 use crate::settings::Settings;
 
 /// Carries out what the command line says.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    // A shell asks at its start, whatever is in the files.
+    if let Command::Completion { shell } = cli.command {
+        completion::run(shell, &Printer::new(false));
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = Settings::resolve(cli.global)?;
     if makes_something(&cli.command) {
         // Every template is rendered before Docker is asked and before the minutes of a build are spent.
@@ -41,11 +49,15 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Start(selection) => start::run(&settings, &selection.services).await?,
         Command::Rm { keep_volumes, images } => rm::run(&settings, keep_volumes, images).await?,
         Command::Status { json } => status::run(&settings, json).await?,
+        Command::Graph { file, planned } => graph::run(&settings, &file, planned).await?,
         Command::Logs { selection, follow, tail } => {
             logs::run(&settings, &selection.services, follow, &tail).await?
         }
-        Command::Openrc => openrc::run(&settings)?,
+        Command::Openrc { user } => openrc::openrc(&settings, user.as_deref())?,
+        Command::Clouds => openrc::clouds(&settings)?,
         Command::Openstack { arguments } => return openstack::run(&settings, arguments).await,
+        // Answered above.
+        Command::Completion { .. } => {}
         Command::Validate => validate::run(&settings)?,
         Command::Render { dir } => render::run(&settings, &dir)?,
         Command::Demo => demo::run(&settings).await?,

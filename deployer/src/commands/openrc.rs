@@ -1,39 +1,16 @@
-//! `openrc`: the administrator's credentials for a shell. The only place that shows a password, to standard output on purpose.
+//! `openrc`: the credentials of a user for a shell. `clouds`: those of all for the OpenStack clients and SDKs.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::bootstrap::secrets;
-use crate::plan::platform::{ADMIN_SECRET, Platform};
+use crate::logins::{self, Login};
 use crate::settings::Settings;
 
-pub(super) fn run(settings: &Settings) -> Result<()> {
-    let platform = Platform::new(&settings.config, &settings.profiles);
-    let secrets = secrets::read(&settings.paths.secrets())?;
-    let password = secrets.get(ADMIN_SECRET).with_context(|| {
-        format!("the platform {} does not exist yet; `octopenstack up` makes it", settings.project())
-    })?;
-    let configuration = &settings.config.configuration;
-    for (name, value) in [
-        ("OS_AUTH_TYPE", "password"),
-        ("OS_AUTH_URL", &public_identity(&platform)?),
-        ("OS_IDENTITY_API_VERSION", "3"),
-        ("OS_USERNAME", &configuration.admin.user),
-        ("OS_PASSWORD", password.reveal()),
-        ("OS_PROJECT_NAME", &configuration.admin.project),
-        ("OS_USER_DOMAIN_NAME", "Default"),
-        ("OS_PROJECT_DOMAIN_NAME", "Default"),
-        ("OS_REGION_NAME", &configuration.region),
-        ("OS_INTERFACE", "public"),
-    ] {
-        settings.printer.data(&format!("export {name}='{}'", value.replace('\'', "'\\''")));
-    }
+pub(super) fn openrc(settings: &Settings, user: Option<&str>) -> Result<()> {
+    settings.printer.data(&Login::named(settings, user)?.openrc());
     Ok(())
 }
 
-/// Keystone's public URL with its path.
-pub(super) fn public_identity(platform: &Platform) -> Result<String> {
-    let keystone = platform.identity.as_ref().context("no service has a catalogue entry of type identity")?;
-    let api = platform.services[keystone].api.as_ref().context("Keystone has no API")?;
-    let path = api.catalogue.as_ref().map_or("", |catalogue| catalogue.path.as_str());
-    Ok(format!("{}{path}", platform.public_url(api)))
+pub(super) fn clouds(settings: &Settings) -> Result<()> {
+    settings.printer.data(logins::clouds(&Login::all(settings)?).trim_end());
+    Ok(())
 }

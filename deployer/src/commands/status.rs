@@ -12,28 +12,50 @@ use crate::versions;
 
 /// One row.
 #[derive(Debug, Serialize)]
-struct Row {
-    name: String,
+pub(super) struct Row {
+    pub(super) name: String,
     description: String,
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Services it needs.
+    needs: Vec<String>,
     image: String,
-    version: String,
+    pub(super) version: String,
     url: Option<String>,
+    /// Ports on the host.
+    pub(super) published: Vec<u16>,
     uptime: Option<String>,
     memory_bytes: Option<u64>,
 }
 
+/// The platform.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     project: String,
     release: String,
-    services: Vec<Row>,
+    /// URL of the dashboard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dashboard: Option<String>,
+    /// URL below which instances have their consoles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consoles: Option<String>,
+    pub(super) services: Vec<Row>,
 }
 
 pub(super) async fn run(settings: &Settings, json: bool) -> Result<()> {
+    let report = look(settings).await?;
+    if json {
+        settings.printer.data(&serde_json::to_string_pretty(&report)?);
+    } else {
+        settings.printer.data(&table(&report));
+    }
+    Ok(())
+}
+
+/// Every service that is asked for or there.
+pub(super) async fn look(settings: &Settings) -> Result<Report> {
     let docker = Docker::connect().await?;
     let apply = Apply::reader_of_all(settings, docker)?;
     let observed = apply.docker.observe(settings.project()).await?;
@@ -48,17 +70,13 @@ pub(super) async fn run(settings: &Settings, json: bool) -> Result<()> {
         row(&apply, name, container)
     });
     let services = futures_util::future::join_all(rows).await;
-    let report = Report {
+    Ok(Report {
         project: settings.project().to_owned(),
         release: apply.platform.release().to_owned(),
+        dashboard: apply.platform.site().map(|site| format!("{site}/")),
+        consoles: apply.platform.consoles(),
         services,
-    };
-    if json {
-        settings.printer.data(&serde_json::to_string_pretty(&report)?);
-    } else {
-        settings.printer.data(&table(&report));
-    }
-    Ok(())
+    })
 }
 
 async fn row(apply: &Apply<'_>, name: &str, container: Option<&Container>) -> Row {
@@ -77,11 +95,16 @@ async fn row(apply: &Apply<'_>, name: &str, container: Option<&Container>) -> Ro
         version: version(apply, service, running)
             .await
             .unwrap_or_else(|| apply.platform.release().to_owned()),
+        needs: service.waits_for().map(str::to_owned).collect(),
         image,
-        url: service.api.as_ref().map(|api| {
-            let path = api.catalogue.as_ref().map_or("", |catalogue| catalogue.path.as_str());
-            format!("{}{path}", apply.platform.public_url(api))
-        }),
+        published: container.map(|container| container.published.clone()).unwrap_or_default(),
+        url: service.api.as_ref().map_or_else(
+            || apply.platform.page_url(name),
+            |api| {
+                let path = api.catalogue.as_ref().map_or("", |catalogue| catalogue.path.as_str());
+                Some(format!("{}{path}", apply.platform.public_url(api)))
+            },
+        ),
         uptime: running.map(|container| uptime(&container.status)),
         memory_bytes: match running {
             Some(container) => apply.docker.memory(&container.id).await,
@@ -92,18 +115,11 @@ async fn row(apply: &Apply<'_>, name: &str, container: Option<&Container>) -> Ro
 
 /// Version of what the service runs; `None` when nothing tells.
 async fn version(apply: &Apply<'_>, service: &Service, running: Option<&Container>) -> Option<String> {
-    let config = &apply.settings.config;
-    let image = config.services.images.get(&service.image)?;
-    let package = match &service.package {
-        Some(package) => package,
-        // A program of this repository has this program's version.
-        None => return versions::ours(image, service).map(str::to_owned),
-    };
-    if let Some(version) = versions::locked(&config.templates, image, package) {
+    if let Some(version) = versions::planned(&apply.settings.config, service) {
         return Some(version);
     }
     let packages = apply.docker.read_file(&running?.id, versions::DEBIAN).await?;
-    versions::debian(&packages, package)
+    versions::debian(&packages, service.package.as_ref()?)
 }
 
 async fn state(apply: &Apply<'_>, name: &str, container: &Container) -> (&'static str, Option<String>) {
@@ -155,8 +171,22 @@ fn table(report: &Report) -> String {
         if let Some(reason) = &row.reason {
             lines.push(format!("{}: {reason}", row.name));
         }
+        if let Some(waits) = waits(row, &report.services) {
+            lines.push(format!("{}: needs {waits}", row.name));
+        }
     }
+    lines.extend(report.dashboard.iter().map(|url| format!("dashboard: {url}")));
     lines.join("\n")
+}
+
+/// What a service that is not ready needs and that is not ready either, with the states: the way to the cause.
+fn waits(row: &Row, all: &[Row]) -> Option<String> {
+    let unready = |name: &String| {
+        let other = all.iter().find(|other| other.name == *name)?;
+        (other.state != "ready").then(|| format!("{name} ({})", other.state))
+    };
+    let waits: Vec<String> = row.needs.iter().filter_map(unready).collect();
+    (row.state != "ready" && !waits.is_empty()).then(|| waits.join(", "))
 }
 
 #[cfg(test)]
@@ -169,6 +199,8 @@ mod tests {
             description: String::new(),
             state,
             reason: (state == "exited").then(|| "Exited (1) 2 minutes ago".into()),
+            needs: if name == "osctl" { vec!["keystone".into(), "mariadb".into()] } else { Vec::new() },
+            published: Vec::new(),
             image: format!("octopenstack/{name}:2026.2"),
             version: "2026.2".into(),
             url: url.map(str::to_owned),
@@ -187,6 +219,8 @@ mod tests {
         insta::assert_snapshot!(table(&Report {
             project: "octo".into(),
             release: "2026.2".into(),
+            dashboard: Some("https://127.0.0.1/".into()),
+            consoles: None,
             services
         }));
     }

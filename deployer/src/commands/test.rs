@@ -1,6 +1,8 @@
 //! `test`: all tests. The live ones run on a platform of their own (`tests/platform.yaml`), which is made by the same
 //! commands a user gives, and removed after. What `--set` says holds for it, too: `test --set 'release="2026.1"'`.
 
+mod said;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
@@ -15,6 +17,8 @@ use crate::engine::Docker;
 use crate::plan::platform::Platform;
 use crate::settings::Settings;
 
+use said::Said;
+
 /// The configuration of the test platform, from the project's root.
 const PLATFORM: &str = "tests/platform.yaml";
 /// The profiles with Tempest and with a second hypervisor.
@@ -28,30 +32,46 @@ const LIVE_THREADS: &str = "--test-threads=4";
 /// Tempest's workers: they wait more than they work.
 const TEMPEST_WORKERS: &str = "4";
 
+/// How a part ended, and what it said last.
+struct Ended {
+    passed: bool,
+    said: Said,
+}
+
+impl Ended {
+    /// Its output stays where it is.
+    fn silently(passed: bool) -> Self {
+        Self { passed, said: Said::default() }
+    }
+}
+
 /// How the parts ended.
 #[derive(Default)]
-struct Verdicts(Vec<(&'static str, bool, f64)>);
+struct Verdicts(Vec<(&'static str, f64, Ended)>);
 
 impl Verdicts {
-    /// Runs one part and notes how it ended; the next part runs in any case.
-    fn note(&mut self, part: &'static str, start: Instant, ended: Result<bool>) {
-        let passed = ended.unwrap_or_else(|error| {
+    /// Notes how a part ended; the next part runs in any case.
+    fn note(&mut self, part: &'static str, start: Instant, ended: Result<Ended>) {
+        let ended = ended.unwrap_or_else(|error| {
             // What went wrong belongs to the part's output.
             crate::exit::report(&error);
-            false
+            Ended { passed: false, said: Said::from(format!("{error:#}")) }
         });
-        self.0.push((part, passed, start.elapsed().as_secs_f64()));
+        self.0.push((part, start.elapsed().as_secs_f64(), ended));
     }
 
     fn all_passed(&self) -> bool {
-        self.0.iter().all(|(_, passed, _)| *passed)
+        self.0.iter().all(|(_, _, ended)| ended.passed)
     }
 
+    /// What the failed parts said last, which may be far up by now, and a line for each part.
     fn summary(&self) -> String {
-        let line = |(part, passed, seconds): &(&str, bool, f64)| {
-            format!("{part:<40} {:<6} {seconds:6.0} s", if *passed { "passed" } else { "FAILED" })
+        let failed = self.0.iter().filter(|(_, _, ended)| !ended.passed);
+        let said = failed.map(|(part, _, ended)| format!("== {part}, at its end:\n{}\n", ended.said));
+        let line = |(part, seconds, ended): &(&str, f64, Ended)| {
+            format!("{part:<40} {:<6} {seconds:6.0} s", if ended.passed { "passed" } else { "FAILED" })
         };
-        self.0.iter().map(line).collect::<Vec<_>>().join("\n")
+        said.chain(self.0.iter().map(line)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -62,13 +82,13 @@ pub(super) async fn run(settings: &Settings, test: &Test) -> Result<ExitCode> {
 
     if wanted(TestPart::Cargo) {
         let start = Instant::now();
-        verdicts.note("unit, golden, replay, scripted", start, bed.cargo());
+        verdicts.note("unit, golden, replay, scripted", start, bed.cargo().await);
     }
     if [TestPart::Live, TestPart::Browser, TestPart::Tempest].into_iter().any(wanted) {
         let start = Instant::now();
         // What a broken run left behind must not be found by this one.
         bed.remove()?;
-        verdicts.note("demo on the test platform", start, bed.demo().await);
+        verdicts.note("demo on the test platform", start, bed.demo().await.map(Ended::silently));
         if verdicts.all_passed() {
             live(&bed, test, &mut verdicts).await;
         }
@@ -77,7 +97,7 @@ pub(super) async fn run(settings: &Settings, test: &Test) -> Result<ExitCode> {
         }
         if !test.keep {
             let start = Instant::now();
-            verdicts.note("rm leaves nothing", start, bed.remove());
+            verdicts.note("rm leaves nothing", start, bed.remove().map(Ended::silently));
         }
     }
     settings.printer.data(&format!("\n{}", verdicts.summary()));
@@ -89,7 +109,7 @@ async fn live(bed: &Bed, test: &Test, verdicts: &mut Verdicts) {
     let wanted = |part| test.only.is_empty() || test.only.contains(&part);
     if wanted(TestPart::Live) {
         let start = Instant::now();
-        verdicts.note("live tests", start, bed.live());
+        verdicts.note("live tests", start, bed.live().await);
     }
     if wanted(TestPart::Browser) {
         let start = Instant::now();
@@ -156,10 +176,16 @@ impl Bed {
             && self.octopenstack(&["demo"])?.success()
             && self.octopenstack(&["--profile", PROFILES[1], "up"])?.success();
         if started {
-            let host = format!("{}-2", self.settings.config.configuration.compute.host);
-            super::demo::cloud(&self.settings)?.disable_compute(&host, "for the tests of two hosts").await?;
+            super::demo::cloud(&self.settings)?
+                .disable_compute(&self.second_host(), "for the tests of two hosts")
+                .await?;
         }
         Ok(started)
+    }
+
+    /// The name of the second hypervisor in Nova.
+    fn second_host(&self) -> String {
+        format!("{}-2", self.settings.config.configuration.compute.host)
     }
 
     /// Takes the platform away, and the second hypervisor's engine with its containers.
@@ -175,56 +201,84 @@ impl Bed {
         Ok(command.status().with_context(|| format!("cannot run {SECOND_ENGINE}"))?.success())
     }
 
-    fn cargo(&self) -> Result<bool> {
-        let mut command = Command::new("cargo");
-        command.args(["test", "--release", "--locked", "--workspace", "--quiet"]).current_dir(&self.root);
-        Ok(command.status().context("cannot run cargo")?.success())
+    async fn cargo(&self) -> Result<Ended> {
+        self.cargo_test(["--quiet"], |_| ()).await
     }
 
     /// The live tests, and those of the agent's wiring on the platform's own switch.
-    fn live(&self) -> Result<bool> {
-        Ok(self.ignored("live", LIVE_THREADS)? & self.ignored("ovs", "--test-threads=1")?)
+    async fn live(&self) -> Result<Ended> {
+        let live = self.ignored("live", LIVE_THREADS).await?;
+        let wiring = self.ignored("ovs", "--test-threads=1").await?;
+        Ok(Ended {
+            passed: live.passed && wiring.passed,
+            said: if live.passed { wiring.said } else { live.said },
+        })
     }
 
     /// The tests of a target that need the platform.
-    fn ignored(&self, target: &str, threads: &str) -> Result<bool> {
+    async fn ignored(&self, target: &str, threads: &str) -> Result<Ended> {
         let platform = Platform::new(&self.settings.config, &self.settings.profiles);
         let second = ["--profile", PROFILES[1]].map(str::to_owned);
         let arguments: Vec<&String> = self.arguments.iter().chain(&second).collect();
+        let arguments = serde_json::to_string(&arguments)?;
+        self.cargo_test(["--test", target, "--", "--ignored", threads], |command| {
+            command
+                .env("OCTOPENSTACK_TEST_BINARY", &self.binary)
+                .env("OVS_CONTAINER", platform.container("openvswitch"))
+                // A failed test says what it saw; the addresses of a stripped binary say nothing.
+                .env("RUST_LIB_BACKTRACE", "0")
+                .env("OCTOPENSTACK_TEST_ARGUMENTS", &arguments);
+        })
+        .await
+    }
+
+    async fn cargo_test<const N: usize>(
+        &self,
+        arguments: [&str; N],
+        with: impl FnOnce(&mut Command),
+    ) -> Result<Ended> {
         let mut command = Command::new("cargo");
         command
-            .args(["test", "--release", "--locked", "--workspace", "--test", target, "--", "--ignored"])
-            .arg(threads)
-            .current_dir(&self.root)
-            .env("OCTOPENSTACK_TEST_BINARY", &self.binary)
-            .env("OVS_CONTAINER", platform.container("openvswitch"))
-            // A failed test says what it saw; the addresses of a stripped binary say nothing.
-            .env("RUST_LIB_BACKTRACE", "0")
-            .env("OCTOPENSTACK_TEST_ARGUMENTS", serde_json::to_string(&arguments)?);
-        Ok(command.status().context("cannot run cargo")?.success())
+            .args(["test", "--release", "--locked", "--workspace"])
+            .args(arguments)
+            .current_dir(&self.root);
+        with(&mut command);
+        let mut said = Said::default();
+        let status = said.by(command).await.context("cannot run cargo")?;
+        Ok(Ended { passed: status.success(), said })
     }
 
     /// What they saw is in the folder of the service's log.
-    async fn browser(&self) -> Result<bool> {
-        let docker = Docker::connect().await?;
-        let platform = Platform::new(&self.settings.config, &self.settings.profiles);
+    async fn browser(&self) -> Result<Ended> {
         let command =
             ["python3", "-B", "-m", "unittest", "discover", "--verbose", "--start-directory", "/etc/browser"];
-        Ok(docker.exec(&platform.container("browser"), command.map(str::to_owned).to_vec()).await? == 0)
+        self.in_container(&Docker::connect().await?, "browser", command).await
     }
 
-    /// The list is `tests/tempest/include.txt`; what is left out, and why, `tests/tempest/skips.txt`.
-    async fn tempest(&self) -> Result<bool> {
+    async fn in_container<const N: usize>(
+        &self,
+        docker: &Docker,
+        service: &str,
+        command: [&str; N],
+    ) -> Result<Ended> {
+        let platform = Platform::new(&self.settings.config, &self.settings.profiles);
+        let mut said = Said::default();
+        let command = command.map(str::to_owned).to_vec();
+        let code = docker.follow(&platform.container(service), command, |bytes| said.hear(bytes)).await?;
+        Ok(Ended { passed: code == 0, said })
+    }
+
+    /// On both hypervisors. The list is `tests/tempest/include.txt`; what is left out, and why, `tests/tempest/skips.txt`.
+    async fn tempest(&self) -> Result<Ended> {
         let docker = Docker::connect().await?;
         let cloud = super::demo::cloud(&self.settings)?;
         let (image, flavor) = super::demo::resources(&self.settings, &cloud).await?;
         let other_image = self.second_image(&docker, &cloud).await?;
         let other_flavor = cloud.ensure_flavor("c2", 1, 128, 1).await?;
         let public = super::demo::public_network(&self.settings, &cloud).await?;
-        let platform = Platform::new(&self.settings.config, &self.settings.profiles);
-        let command = ["run-tempest", &image, &other_image, &flavor, &other_flavor, &public, TEMPEST_WORKERS]
-            .map(str::to_owned);
-        Ok(docker.exec(&platform.container("tempest"), command.to_vec()).await? == 0)
+        cloud.enable_compute(&self.second_host()).await?;
+        let command = ["run-tempest", &image, &other_image, &flavor, &other_flavor, &public, TEMPEST_WORKERS];
+        self.in_container(&docker, "tempest", command).await
     }
 
     /// Tempest lists servers by image, so it needs two.

@@ -6,6 +6,7 @@ use crate::apply::{Apply, Mode};
 use crate::cli::Converge;
 use crate::engine::Docker;
 use crate::exit::Many;
+use crate::logins::{self, Login};
 use crate::plan::platform::Platform;
 use crate::settings::Settings;
 
@@ -28,6 +29,9 @@ pub(super) async fn up(settings: &Settings, docker: &Docker, services: &[String]
     let built = super::build::build(settings, docker, &images, false).await?;
     let mode = Mode { everything: services.is_empty(), again: false };
     let done = apply.converge(services, mode).await.map_err(Many::of)?;
+    if apply.platform.identity.is_some() {
+        logins::write(settings, &Login::all(settings)?)?;
+    }
     Ok(built + done)
 }
 

@@ -1,5 +1,6 @@
 //! The connection to the Docker daemon, and its errors in plain words.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
@@ -111,6 +112,15 @@ impl Docker {
         let unreachable = |error: Bollard| Error::Unreachable { at: address(), reason: chain(&error) };
         let api = bollard::Docker::connect_with_defaults().map_err(unreachable)?.with_timeout(PATIENCE);
         let api = api.negotiate_version().await.map_err(unreachable)?;
+        Ok(Docker { api })
+    }
+
+    /// Connects to the engine at a socket.
+    pub(crate) async fn at(socket: &Path) -> Result<Self, Error> {
+        let at = format!("unix://{}", socket.display());
+        let unreachable = |error: Bollard| Error::Unreachable { at: at.clone(), reason: chain(&error) };
+        let api = bollard::Docker::connect_with_unix(&at, PATIENCE.as_secs(), bollard::API_DEFAULT_VERSION);
+        let api = api.map_err(unreachable)?.negotiate_version().await.map_err(unreachable)?;
         Ok(Docker { api })
     }
 

@@ -60,6 +60,33 @@ impl Docker {
 }
 
 impl Docker {
+    /// Runs `command` in container `name` without input; its outputs are passed on, and to `seen`. Returns its exit code.
+    pub(crate) async fn follow(
+        &self,
+        name: &str,
+        command: Vec<String>,
+        mut seen: impl FnMut(&[u8]),
+    ) -> Result<i64, Error> {
+        let doing = format!("run {} in container {name}", command.first().map_or("nothing", String::as_str));
+        let options = CreateExecOptions {
+            cmd: Some(command),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.api().create_exec(name, options).await.map_err(|error| explain(&doing, error))?;
+        let started = self.api().start_exec(&exec.id, None).await.map_err(|error| explain(&doing, error))?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(chunk) = output.next().await {
+                let chunk = chunk.map_err(|error| explain(&doing, error))?;
+                seen(chunk.as_ref());
+                pass_on(chunk);
+            }
+        }
+        let ended = self.api().inspect_exec(&exec.id).await.map_err(|error| explain(&doing, error))?;
+        Ok(ended.exit_code.unwrap_or(1))
+    }
+
     /// Runs `command` in container `name`; the inner error is what it said when it did not end with code 0.
     pub(crate) async fn ask(&self, name: &str, command: &[String]) -> Result<Result<(), String>, Error> {
         let doing = format!("run {} in container {name}", command.first().map_or("nothing", String::as_str));

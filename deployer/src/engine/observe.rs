@@ -46,7 +46,12 @@ fn named(summary: ContainerSummary, succeeded: &[String]) -> Option<(String, Con
     let labels = summary.labels.unwrap_or_default();
     let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
     let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let mut published: Vec<u16> =
+        summary.ports.into_iter().flatten().filter_map(|port| port.public_port).collect();
+    published.sort_unstable();
+    published.dedup();
     let container = Container {
+        published,
         service: label(SERVICE),
         job: label(KIND) == "job",
         spec: label(SPEC),

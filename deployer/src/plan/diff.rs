@@ -38,6 +38,8 @@ pub(crate) struct Container {
     /// For people: `Up 3 minutes (healthy)`.
     pub(crate) status: String,
     pub(crate) address: Option<Ipv4Addr>,
+    /// Ports on the host.
+    pub(crate) published: Vec<u16>,
     /// Id of the container whose network namespace it was made to join.
     pub(crate) joins: Option<String>,
 }

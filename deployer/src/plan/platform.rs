@@ -13,11 +13,15 @@ pub(crate) const BROKER_SECRET: &str = "rabbitmq_password";
 pub(crate) const DATABASE_SECRET: &str = "mariadb_root_password";
 /// Secret of the cloud's administrator.
 pub(crate) const ADMIN_SECRET: &str = "admin_password";
+/// Secret of the user that `demo` makes.
+pub(crate) const DEMO_SECRET: &str = "demo_password";
 /// Secret that keys the hashes in labels: labels are readable, and a plain hash of a password can be guessed.
 pub(crate) const SPEC_SECRET: &str = "spec_key";
 /// The service whose containers share cached tokens.
 const CACHE_SERVICE: &str = "memcached";
 const CACHE_PORT: u16 = 11211;
+/// The service that carries consoles to browsers.
+const CONSOLES: &str = "nova-serialproxy";
 
 /// The services that are switched on, and the parts some of them play.
 #[derive(Debug)]
@@ -185,10 +189,26 @@ impl Platform {
         }
     }
 
+    /// URL of a page that a service serves by itself at a published port, with `/healthz` beside it; `None` when it has none.
+    pub(crate) fn page_url(&self, service: &str) -> Option<String> {
+        let http = self.services.get(service)?.health.as_ref()?.value.http.as_ref()?;
+        let home = self.services.get(self.home(service))?;
+        let published = home.ports.iter().any(|port| port.value == http.port);
+        published.then(|| format!("http://{}:{}/", *self.config.configuration.api_address, http.port))
+    }
+
     /// URL of the web site; `None` when there is none.
     pub(crate) fn site(&self) -> Option<String> {
         let mut sites = self.apis().filter(|(_, api)| api.site.is_some());
         sites.next().map(|(_, api)| self.public_url(api))
+    }
+
+    /// URL below which the consoles of instances are: the path of the web site that leads to Nova's proxy. `None` without one.
+    pub(crate) fn consoles(&self) -> Option<String> {
+        let routes = self.apis().filter_map(|(_, api)| Some((api, api.site.as_ref()?)));
+        let mut paths = routes.flat_map(|(api, site)| site.routes.iter().map(move |route| (api, route)));
+        let (api, route) = paths.find(|(_, route)| route.service.value == CONSOLES)?;
+        Some(format!("{}{}", self.public_url(api), route.path))
     }
 
     /// URL of an API for services, without its path: the load balancer's address on the bridge, reachable from both networks.

@@ -48,6 +48,37 @@ fn openrc_prints_shell_variables_and_nothing_else() {
 }
 
 #[test]
+fn clouds_and_openrc_know_the_demos_user_once_it_is_there() {
+    let project = Project::good();
+    project.write("state/clitest/secrets.yaml", "admin_password: \"pa'ss\"\ndemo_password: \"secret\"\n");
+    insta::assert_snapshot!(project.said(&["openrc", "--user", "demo"]));
+    project.write("state/clitest/demo-openrc.sh", "");
+    insta::assert_snapshot!(project.said(&["clouds"]));
+    insta::assert_snapshot!(project.said(&["openrc", "--user", "somebody"]));
+    let said = project.said(&["openrc", "--user", "demo"]);
+    assert!(said.contains("OS_USERNAME='demo'") && said.contains("OS_PASSWORD='secret'"), "{said}");
+}
+
+#[test]
+fn bash_completes_verbs_and_services_options() {
+    let project = Project::good();
+    let script = project.run(&["completion", "bash"]);
+    assert!(script.status.success());
+    project.write("completion", &String::from_utf8_lossy(&script.stdout));
+    let asked = |words: &str| {
+        let program = format!(
+            ". '{}'; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _octopenstack octopenstack \"${{COMP_WORDS[-1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            project.dir.join("completion").display()
+        );
+        let output = std::process::Command::new("bash").args(["-c", &program]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(asked("octopenstack sta"), "start\nstatus\n");
+    assert_eq!(asked("octopenstack status --js"), "--json\n");
+}
+
+#[test]
 fn damaged_secrets_are_not_shown() {
     let project = Project::good();
     project.write("state/clitest/secrets.yaml", "admin_password \"hunter2\"\n");

@@ -8,8 +8,8 @@
 //! image known: create ────────┤  (else image and create) │                ├─ BlockDeviceMapping.save
 //!                             └─ event_start ────────────┘                └─ fanout to the schedulers
 //! with ports, instead of start:
-//!     ports in Neutron ─┬─ sandbox, NICs ─────┬─ switch is ready: start ─┬─
-//!     image and create ─┴─ rows, info cache ──┴─ network-vif-plugged ────┘
+//!     ports in Neutron ────────────────┬─ NICs, metadata ────┬─ switch is ready: start ─┬─
+//!     sandbox, create (since the save) ┴─ rows, info cache ──┴─ network-vif-plugged ────┘
 //! ```
 
 use common::error_chain::Chain;
@@ -22,13 +22,14 @@ use serde_json::Value;
 use super::{Call, Method};
 use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
+use crate::image::ImageRequest;
 use crate::instance::group;
-use crate::instance::guards::{Guards, event_finish, event_start, fault_text};
+use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
-use crate::instance::spawn::{prepare, spawn, spawn_connected};
-use crate::instance::spec::{guest_setup, image_of_build, instance_spec};
+use crate::instance::spawn::{Ahead, Made, spawn, spawn_connected};
+use crate::instance::spec::{asks_for_certificates, guest_setup, image_of_build, instance_spec};
 use crate::network::model::NetworkInfo;
 use crate::network::request::{Ask, provider_mapping, security_groups};
 use crate::virt::{InstanceSpec, PowerState};
@@ -38,6 +39,10 @@ const EVENT: &str = "compute__do_build_and_run_instance";
 
 /// Where the root disk of a container would be; shown by the API and by the metadata service.
 const ROOT_DEVICE: &str = "/dev/sda";
+
+/// Nova's words (`_check_trusted_certs`).
+pub(super) const UNTRUSTED: &str =
+    "Trusted image certificates provided on host that does not support certificate validation.";
 
 /// The arguments. What is only handed on to the next host when the build fails stays unread.
 #[derive(Deserialize)]
@@ -85,6 +90,24 @@ impl Method for BuildAndRunInstance {
     const GUARDS: Guards = Guards::NONE;
     type Reply = ();
 
+    /// No host can build it: ERROR, if it waits to be built still.
+    async fn unreadable(call: &Call, subject: &Subject, why: &Error) {
+        let (agent, context) = (&call.agent, &call.context);
+        let mut instance = subject.bare();
+        instance.set_state(VmState::Error);
+        instance.set_task(None);
+        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
+        match agent.conductor.save(context, &mut instance, expect).await {
+            Err(error) if error.is_unexpected_task_state() || error.is_instance_not_found() => return,
+            Err(error) => tracing::error!(error = %Chain(&error), "the failed build could not be recorded"),
+            Ok(()) => {}
+        }
+        fault(agent, context, subject.uuid(), why).await;
+        if let Err(error) = agent.provider.delete_allocations(&subject.uuid().to_string()).await {
+            tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
+        }
+    }
+
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         let agent = &call.agent;
         let acting = agent.acting(&self.instance).await?;
@@ -110,39 +133,51 @@ impl Method for BuildAndRunInstance {
 }
 
 impl BuildAndRunInstance {
-    /// The way to ACTIVE. What it made is removed by [`Self::failed`].
+    /// The way to ACTIVE. What it made is removed by [`Self::failed`], if the instance was this host's.
     async fn build(&mut self, call: &Call, acting: &Acting) -> Result<(), Error> {
-        let (agent, context) = (&call.agent, &call.context);
+        let agent = &call.agent;
         agent.tracker.test(&self.instance)?;
         let (request, properties) = image_of_build(&self.image, &self.instance);
         // What cannot be built is refused after the instance is ours, so that Nova shows where it failed.
         let checked = instance_spec(&self.instance, properties).and_then(|spec| self.check(call, spec));
-        let prepare = async {
-            match &checked {
-                Ok(checked) => prepare(agent, &checked.spec, &request).await,
-                Err(_) => false,
+        let spec = checked.as_ref().ok().map(|checked| checked.spec.clone());
+        let mut ahead = Ahead::new(agent, spec.as_ref(), &request);
+        let built = self.build_beside(call, acting, (checked, &request, &mut ahead)).await;
+        if built.is_err() {
+            // Only what is there can be removed.
+            let made = ahead.end().await;
+            if !self.taken {
+                discard(call, acting.uuid(), made).await;
             }
-        };
-        let (taken, prepared) = tokio::join!(take_over(call, &mut self.instance), prepare);
-        if let Err(error) = taken {
-            if prepared && let Err(error) = agent.driver.destroy(acting.uuid()).await {
-                tracing::error!(error = %Chain(&error), "a container that was made ahead could not be removed");
-            }
-            return Err(error);
         }
+        built
+    }
+
+    async fn build_beside(
+        &mut self,
+        call: &Call,
+        acting: &Acting,
+        (checked, request, ahead): (Result<Checked, Error>, &ImageRequest, &mut Ahead<'_>),
+    ) -> Result<(), Error> {
+        let (agent, context) = (&call.agent, &call.context);
+        let alone = group::alone(agent, &self.request_spec).await;
+        ahead.beside(take_over(call, &mut self.instance)).await?;
         self.taken = true;
+        // The sandbox may be there already.
+        self.connecting = checked.as_ref().is_ok_and(|checked| checked.connection.ask != Ask::Nothing);
         tracing::debug!(milliseconds = call.received.elapsed().as_millis(), "the instance is this host's");
-        // The record says already that the instance is here: others see it, so nothing has to be held.
-        drop(group::validate(agent, &call.context, (&self.instance, &self.request_spec)).await?);
+        // The record says already that the instance is here: other hosts see it.
+        ahead.beside(group::validate(agent, context, (&self.instance, &self.request_spec))).await?;
+        drop(alone);
         let Checked { root, connection, spec } = checked?;
         self.root = root;
-        self.connecting = connection.ask != Ask::Nothing;
-        let container = (&spec, &request, prepared);
         let spawn = async {
-            match connection.ask {
-                Ask::Nothing => spawn(agent, acting, context, container).await,
-                _ => spawn_connected(agent, acting, context, (&self.instance, &connection), container).await,
+            if connection.ask == Ask::Nothing {
+                let prepared = ahead.end().await.container;
+                return spawn(agent, acting, context, (&spec, request, prepared)).await;
             }
+            let container = (&spec, request, ahead);
+            spawn_connected(agent, acting, context, (&self.instance, &connection), container).await
         };
         let (spawned, _) = tokio::join!(spawn, event_start(agent, context, acting.uuid(), EVENT));
         spawned?;
@@ -167,6 +202,9 @@ impl BuildAndRunInstance {
             message: message.into(),
         };
         let unreadable = |_| abort("the build request cannot be read");
+        if asks_for_certificates(&self.instance) {
+            return Err(abort(UNTRUSTED));
+        }
         let ask = Ask::read(&self.requested_networks).map_err(unreadable)?;
         let mut disks: Vec<BlockDeviceMapping> = match self.block_device_mapping.is_null() {
             true => Vec::new(),
@@ -301,6 +339,17 @@ impl BuildAndRunInstance {
         if let Err(error) = call.agent.provider.delete_allocations(&uuid.to_string()).await {
             tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
         }
+    }
+}
+
+/// Removes what was made ahead for an instance that is not this host's.
+async fn discard(call: &Call, uuid: InstanceUuid, made: Made) {
+    let agent = &call.agent;
+    let container =
+        async { if made.container { agent.driver.destroy(uuid).await.map_err(Error::from) } else { Ok(()) } };
+    let sandbox = async { if made.sandbox { agent.nics.remove(uuid, &[]).await } else { Ok(()) } };
+    if let Err(error) = container.await.and(sandbox.await) {
+        tracing::error!(error = %Chain(&error), "what was made ahead could not be removed");
     }
 }
 

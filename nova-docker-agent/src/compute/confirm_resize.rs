@@ -46,10 +46,7 @@ impl Method for ConfirmResize {
         let confirmed = match self.confirm(call).await {
             Ok(()) => Ok(()),
             Err(failure) => {
-                let error =
-                    moves::error_out(agent, context, (&self.instance, VmState::Active), failure).await;
-                moves::fail(agent, context, &self.migration).await;
-                Err(error)
+                Err(moves::error_out(agent, context, (&self.instance, VmState::Active), failure).await)
             }
         };
         // In any case the instance is the destination's.
@@ -61,6 +58,14 @@ impl Method for ConfirmResize {
             }
         }
         moves::forget_stash(agent, context, &mut self.instance).await;
+        // Nova marks it first. Last, it leads an agent that was killed on the way here.
+        match confirmed {
+            Ok(()) => {
+                self.migration.set_status("confirmed");
+                agent.conductor.save_object(context, &mut self.migration).await?;
+            }
+            Err(_) => moves::fail(agent, context, &self.migration).await,
+        }
         confirmed.and(freed)
     }
 }
@@ -71,8 +76,10 @@ impl ConfirmResize {
         if let Some(uuid) = self.instance.instance_uuid().filter(|_| !self.migration.stays()) {
             moves::remove(agent, uuid).await?;
         }
-        self.migration.set_status("confirmed");
-        agent.conductor.save_object(context, &mut self.migration).await?;
+        if self.instance.state() != VmState::Resized {
+            // It was confirmed before the agent was killed, and has gone on living.
+            return Ok(());
+        }
         let stopped = self.instance.power_state() == Some(PowerState::Shutdown as i64);
         self.instance.set_state(if stopped { VmState::Stopped } else { VmState::Active });
         self.instance.set_task(None);

@@ -36,6 +36,10 @@ impl Method for FinishResize {
         let (agent, context) = (&call.agent, &call.context);
         let before = self.instance.flavor();
         let Err(failure) = self.finish(call).await else { return Ok(()) };
+        if failure.error().is_unexpected_task_state() && !failure.error().is_being_deleted() {
+            // A source that was killed asks again; what has been finished stays so.
+            return Err(failure.into_error());
+        }
         if let Some(flavor) = before.filter(|_| self.migration.resizes()) {
             self.put_flavor_back(call, &flavor).await;
         }

@@ -53,7 +53,7 @@ impl Method for GetSerialConsole {
         }
         let patience = Duration::from_secs(agent.config.console_token_ttl);
         let place = (serial.proxyclient_address, serial.port_range.clone());
-        let port = agent.consoles.open(uuid, place, patience).await.map_err(|error| Error::Refused {
+        let port = agent.consoles.reserve(uuid, place, patience).await.map_err(|error| Error::Refused {
             class: "SerialPortNumberLimitExceeded",
             code: 500,
             message: format!("No serial port for the console: {error}"),

@@ -52,8 +52,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::error_chain::Chain;
 use common::messaging::{Endpoint, RemoteError, Request, RequestContext};
 use common::objects::Instance;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -103,6 +105,7 @@ pub use unshelve_instance::UnshelveInstance;
 pub(crate) use unshelve_instance::undo as undo_unshelve;
 pub use validate_console_port::ValidateConsolePort;
 
+use crate::activity::Failure;
 use crate::agent::Agent;
 use crate::conductor::PEERS;
 use crate::error::Error;
@@ -149,6 +152,11 @@ pub trait Method: DeserializeOwned + Send {
         None
     }
 
+    /// What becomes of the instance when the request cannot be read, beside what the guards do.
+    fn unreadable(_call: &Call, _subject: &Subject, _why: &Error) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Carries it out.
     fn run(self, call: &Call) -> impl Future<Output = Result<Self::Reply, Error>> + Send;
 }
@@ -169,6 +177,9 @@ async fn parse_and_carry_out<M: Method>(call: &Call, args: Map<String, Value>) -
         Ok(method) => method,
         Err(problem) => {
             let unusable = Error::Arguments { method: M::NAME.into(), problem: problem.to_string() };
+            if let Some(subject) = &subject {
+                M::unreadable(call, subject, &unusable).await;
+            }
             let (event, refused) = (format!("compute_{}", M::NAME), std::future::ready(Err(unusable)));
             return guarded(&call.agent, &call.context, (&event, M::GUARDS), subject, refused).await;
         }
@@ -272,7 +283,8 @@ fn base(method: &str, args: &Map<String, Value>) -> Result<Value, Error> {
 /// The exception for the caller.
 pub async fn dispatch(agent: Arc<Agent>, request: Request) -> Result<Value, RemoteError> {
     let Request { method, namespace, mut args, context, .. } = request;
-    let uuid = Subject::named_in(&args).map_or_else(|| "-".to_owned(), |subject| subject.uuid().to_string());
+    let subject = Subject::named_in(&args);
+    let uuid = subject.as_ref().map_or_else(|| "-".to_owned(), |subject| subject.uuid().to_string());
     let span = tracing::info_span!("rpc", method, request_id = context.request_id(), instance_uuid = uuid);
     let call = Call { agent, context, received: Instant::now() };
     async {
@@ -285,7 +297,7 @@ pub async fn dispatch(agent: Arc<Agent>, request: Request) -> Result<Value, Remo
             Some(namespace) if namespace == PEERS => peers(&call, &method, args).await,
             Some(_) => base(&method, &args),
         };
-        record(&call, &method, &result);
+        record(&call, (&method, subject.as_ref()), &result);
         result.map_err(|error| error.to_remote())
     }
     .instrument(span)
@@ -293,7 +305,7 @@ pub async fn dispatch(agent: Arc<Agent>, request: Request) -> Result<Value, Remo
 }
 
 /// Counts how it went.
-fn record(call: &Call, method: &str, result: &Result<Value, Error>) {
+fn record(call: &Call, (method, subject): (&str, Option<&Subject>), result: &Result<Value, Error>) {
     let outcome = match result {
         Ok(_) => Outcome::Ok,
         Err(error) if error.is_refusal() => Outcome::Refused,
@@ -301,8 +313,20 @@ fn record(call: &Call, method: &str, result: &Result<Value, Error>) {
     };
     let known = CARRIED_OUT.iter().copied().chain(refused::names()).find(|name| *name == method);
     let labels = RpcLabels { method: known.unwrap_or("other"), outcome };
+    let took = call.received.elapsed();
     call.agent.metrics.rpcs.get_or_create(&labels).inc();
-    call.agent.metrics.rpc_seconds.observe(call.received.elapsed().as_secs_f64());
+    call.agent.metrics.rpc_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    call.agent.activity.count(labels.method, outcome, took);
+    if let Err(error) = result {
+        call.agent.activity.failed(Failure {
+            time: Timestamp::now(),
+            what: labels.method.to_owned(),
+            request_id: Some(call.context.request_id().to_owned()),
+            instance_uuid: subject.map(Subject::uuid),
+            refused: outcome == Outcome::Refused,
+            message: Chain(error).to_string(),
+        });
+    }
 }
 
 #[cfg(test)]

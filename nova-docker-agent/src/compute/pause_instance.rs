@@ -29,7 +29,7 @@ impl Method for PauseInstance {
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         // Nova holds no lock for this; with it a lifecycle event cannot be mistaken for a change of its own.
         let acting = call.agent.acting(&self.instance).await?;
-        call.agent.driver.freeze(acting.uuid()).await?;
+        power::freeze(&call.agent, &acting).await?;
         let expect = Expect::one_of(&[Some(TaskState::Pausing)]);
         power::settle(&call.agent, &call.context, &mut self.instance, (VmState::Paused, expect)).await
     }

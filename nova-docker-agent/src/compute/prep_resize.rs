@@ -67,9 +67,10 @@ impl PrepResize {
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
         let (agent, context) = (&call.agent, &call.context);
         let host = agent.config.host.as_str();
-        let looked = group::validate(agent, context, (&self.instance, &self.request_spec)).await;
         // Held until the claim is made.
-        let _alone = looked.map_err(Failure::Rollback)?;
+        let _alone = group::alone(agent, &self.request_spec).await;
+        let wanted = group::validate(agent, context, (&self.instance, &self.request_spec)).await;
+        wanted.map_err(Failure::Rollback)?;
         if self.instance.host() == Some(host) && self.flavor.id() == self.instance.instance_type_id() {
             return Err(Failure::Rollback(Error::Refused {
                 class: "UnableToMigrateToSelf",

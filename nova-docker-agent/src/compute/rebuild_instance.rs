@@ -11,6 +11,7 @@ use common::objects::{Instance, Migration, timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::build_and_run_instance::UNTRUSTED;
 use super::{Call, Method, StopInstance, carry_out};
 use crate::conductor::Expect;
 use crate::error::Error;
@@ -19,7 +20,9 @@ use crate::instance::evacuate::{Evacuation, evacuate};
 use crate::instance::guards::{Guards, error_out};
 use crate::instance::locks::Acting;
 use crate::instance::snapshot::behalf;
-use crate::instance::spec::{guest_setup, image_of_instance, instance_spec, stop_seconds};
+use crate::instance::spec::{
+    asks_for_certificates, guest_setup, image_of_instance, instance_spec, stop_seconds,
+};
 use crate::instance::{network, spawn};
 use crate::virt::{self, InstanceSpec, PowerState};
 
@@ -128,6 +131,10 @@ impl RebuildInstance {
                 code: 500,
                 message: "The current driver does not support preserving ephemeral partitions.".into(),
             });
+        }
+        if asks_for_certificates(&self.instance) {
+            let reason = format!("Build of instance {} aborted: {UNTRUSTED}", acting.uuid());
+            return Err(Error::Refused { class: "BuildAbortException", code: 500, message: reason });
         }
         let power = agent.driver.power_state(acting.uuid()).await?;
         self.instance.set_power_state(power as i64);

@@ -50,5 +50,5 @@ async fn go_on(call: &Call, acting: &Acting) -> Result<(), Error> {
     if agent.driver.power_state(acting.uuid()).await?.is_down() {
         return spawn::start(agent, acting, &call.context, false).await.map_err(spawn::with_advice);
     }
-    Ok(agent.driver.thaw(acting.uuid()).await?)
+    power::thaw(agent, acting).await
 }

@@ -1,6 +1,5 @@
 //! Stops the instance and keeps its file system as an image; by default it leaves the host at once.
 
-use common::error_chain::Chain;
 use common::objects::Instance;
 use common::objects::fields::{TaskState, VmState};
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use crate::instance::guards::Guards;
 use crate::instance::locks::Acting;
 use crate::instance::shelve::{SHELVED_AT, SHELVED_HOST, SHELVED_IMAGE_ID, offload};
 use crate::instance::spec::stop_seconds;
-use crate::instance::{power, snapshot, spawn};
+use crate::instance::{power, snapshot};
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -37,11 +36,11 @@ impl Method for ShelveInstance {
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         let (agent, context) = (&call.agent, &call.context);
         let acting = agent.acting(&self.instance).await?;
-        let ran = !agent.driver.power_state(acting.uuid()).await?.is_down();
         let shelved = self.shelve(call, &acting).await;
         snapshot::discard(agent, &self.image_id).await;
         if let Err(error) = shelved {
-            self.undo(call, &acting, (ran, &error)).await;
+            // The guest is off then, as Nova's is, and the power sync says so.
+            snapshot::remove(agent, context, &self.image_id).await;
             return Err(error);
         }
         if agent.config.shelved_offload_time != 0 {
@@ -79,17 +78,5 @@ impl ShelveInstance {
         agent.conductor.save(context, &mut self.instance, expect).await?;
         agent.tracker.note(&self.instance, power);
         Ok(())
-    }
-
-    /// No image is left, and the guest runs again. (Nova's is off then, and goes from ACTIVE to SHUTOFF some minutes later.)
-    async fn undo(&self, call: &Call, acting: &Acting, (ran, error): (bool, &Error)) {
-        let (agent, context) = (&call.agent, &call.context);
-        snapshot::remove(agent, context, &self.image_id).await;
-        if !ran || error.is_being_deleted() || acting.is_cancelled() {
-            return;
-        }
-        if let Err(error) = spawn::start(agent, acting, context, false).await {
-            tracing::error!(error = %Chain(&error), "the guest could not be started again");
-        }
     }
 }

@@ -32,8 +32,8 @@ impl Method for SuspendInstance {
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         let agent = &call.agent;
         let acting = agent.acting(&self.instance).await?;
-        if let Err(error) = agent.driver.freeze(acting.uuid()).await {
-            return Err(error_out(agent, &call.context, &self.instance, error.into()).await);
+        if let Err(error) = power::freeze(agent, &acting).await {
+            return Err(error_out(agent, &call.context, &self.instance, error).await);
         }
         let mut metadata = self.instance.system_metadata();
         metadata.insert(OLD_VM_STATE.into(), self.instance.state().as_str().into());

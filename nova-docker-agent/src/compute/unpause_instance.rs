@@ -28,7 +28,7 @@ impl Method for UnpauseInstance {
 
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         let acting = call.agent.acting(&self.instance).await?;
-        call.agent.driver.thaw(acting.uuid()).await?;
+        power::thaw(&call.agent, &acting).await?;
         let expect = Expect::one_of(&[Some(TaskState::Unpausing)]);
         power::settle(&call.agent, &call.context, &mut self.instance, (VmState::Active, expect)).await
     }

@@ -36,6 +36,6 @@ impl Method for ValidateConsolePort {
         }
         let uuid = call.agent.acting_uuid(&self.instance)?;
         let port = self.port.as_str().map_or_else(|| self.port.to_string(), str::to_owned);
-        Ok(call.agent.consoles.admit(uuid, &port))
+        Ok(call.agent.consoles.admit(uuid, &port).await)
     }
 }

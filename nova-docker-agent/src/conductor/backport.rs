@@ -25,7 +25,8 @@ impl Conductor {
             };
             for object in objects.iter_mut().filter(|object| manifest::is_newer(object)) {
                 let args = args([("objinst", object.take()), ("object_versions", manifest::all())]);
-                *object = self.client.call(&self.target, context, "object_backport_versions", args).await?;
+                let call = self.client.call(&self.target, context, "object_backport_versions", args);
+                *object = self.counted("object_backport_versions".into(), call).await?;
             }
         }
         Ok(())

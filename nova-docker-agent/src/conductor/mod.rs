@@ -11,8 +11,12 @@ mod moves;
 mod networks;
 mod services;
 
-use std::time::Duration;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use common::contact::{Contact, Seen};
+use common::error_chain::Chain;
 use common::messaging::{CallError, Client, RemoteError, RequestContext, Target};
 use common::objects::manifest::manifest;
 use common::objects::{self, Versioned};
@@ -21,6 +25,8 @@ use serde_json::{Map, Value, json};
 pub use casts::Reschedule;
 pub use instances::Expect;
 pub use moves::{Handed, PEERS};
+
+use crate::metrics::{ConductorLabels, Metrics, Outcome};
 
 /// Why the conductor did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -80,12 +86,42 @@ pub struct Conductor {
     client: Client,
     host: String,
     target: Target,
+    metrics: Metrics,
+    contact: Arc<Contact>,
 }
 
 impl Conductor {
-    /// A handle that signs events and faults with `host`.
-    pub fn new(client: Client, host: &str) -> Self {
-        Self { client, host: host.to_owned(), target: Target::topic("conductor", "3.0") }
+    /// A handle that signs events and faults with `host` and counts its calls in `metrics`.
+    pub fn new(client: Client, host: &str, metrics: Metrics) -> Self {
+        let target = Target::topic("conductor", "3.0");
+        Self { client, host: host.to_owned(), target, metrics, contact: Arc::default() }
+    }
+
+    /// How the last calls went.
+    pub fn seen(&self) -> Seen {
+        self.contact.seen()
+    }
+
+    /// Counts a call. `method`: from the code, never from outside, for it is a label.
+    async fn counted<T>(
+        &self,
+        method: String,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let begun = Instant::now();
+        let result = call.await;
+        self.metrics.conductor_seconds.observe(begun.elapsed().as_secs_f64());
+        let outcome = match &result {
+            Ok(_) => Outcome::Ok,
+            Err(CallError::Remote { .. }) => Outcome::Refused,
+            Err(CallError::Timeout { .. } | CallError::Transport { .. }) => Outcome::Error,
+        };
+        match &result {
+            Err(error) if outcome == Outcome::Error => self.contact.failed(&Chain(error)),
+            _ => self.contact.answered(),
+        }
+        self.metrics.conductor_calls.get_or_create(&ConductorLabels { method, outcome }).inc();
+        result
     }
 
     /// Asks whether a conductor is there (`baseapi.ping`), waiting `patience`.
@@ -95,7 +131,9 @@ impl Conductor {
     pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let target = Target::topic("conductor", "1.0").namespace("baseapi");
         let args = args([("arg", json!("nova-docker-agent"))]);
-        self.client.call_within(&target, &RequestContext::admin(), "ping", args, (patience, None)).await?;
+        let context = RequestContext::admin();
+        let call = self.client.call_within(&target, &context, "ping", args, (patience, None));
+        self.counted("ping".into(), call).await?;
         Ok(())
     }
 
@@ -114,7 +152,8 @@ impl Conductor {
             ("args", positional),
             ("kwargs", keywords),
         ]);
-        Ok(self.client.call(&self.target, context, "object_class_action_versions", args).await?)
+        let call = self.client.call(&self.target, context, "object_class_action_versions", args);
+        Ok(self.counted(format!("{class}.{method}"), call).await?)
     }
 
     /// Calls a method of an object (`object_action`) and takes over what it changed.
@@ -146,7 +185,8 @@ impl Conductor {
             ("kwargs", keywords),
         ]);
         let patience = (patience, None);
-        let answer = self.client.call_within(&self.target, context, "object_action", args, patience).await?;
+        let call = self.client.call_within(&self.target, context, "object_action", args, patience);
+        let answer = self.counted(format!("{}.{method}", T::NAME), call).await?;
         if let Value::Array(parts) = answer
             && let Some(Value::Object(updates)) = parts.into_iter().next()
         {

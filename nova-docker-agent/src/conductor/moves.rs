@@ -164,7 +164,8 @@ impl Conductor {
             ("host_list", host_list),
         ]);
         let patience = (Duration::from_secs(1800), Some(self.client.timeout()));
-        self.client.call_within(&target, context, "migrate_server", args, patience).await?;
+        let call = self.client.call_within(&target, context, "migrate_server", args, patience);
+        self.counted("migrate_server".into(), call).await?;
         Ok(())
     }
 

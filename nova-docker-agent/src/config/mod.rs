@@ -202,6 +202,8 @@ pub struct Docker {
     pub management_address: String,
     /// `management_port`; 0 means no management server.
     pub management_port: u16,
+    /// `page_password`: of the operator's page, whose user is `operator`; the page is off without.
+    pub page_password: Option<Secret>,
     /// `orphans`: what happens to containers, sandboxes and NICs of instances that Nova does not know.
     pub orphans: Orphans,
     /// `pids_limit`: how many processes an instance may have.

@@ -314,6 +314,7 @@ fn docker(options: &mut Options<'_>) -> Docker {
         dns_servers,
         management_address,
         management_port: options.number(SECTION, "management_port", 9774, 0..=u16::MAX),
+        page_password: page_password(options),
         orphans: orphans(options),
         pids_limit: options.number(SECTION, "pids_limit", 1024, 16..=4_194_304),
         runtime: options.optional(SECTION, "runtime"),
@@ -325,6 +326,17 @@ fn docker(options: &mut Options<'_>) -> Docker {
         snapshot_pause: options.boolean(SECTION, "snapshot_pause", false),
         service_version: service_version(options),
     }
+}
+
+/// A password short enough to be found by trying is no password.
+fn page_password(options: &mut Options<'_>) -> Option<Secret> {
+    const OPTION: &str = "page_password";
+    const LEAST: usize = 12;
+    let password = options.optional(super::OWN_SECTION, OPTION)?;
+    if password.chars().count() < LEAST {
+        options.wrong(super::OWN_SECTION, OPTION, &format!("it must have at least {LEAST} characters"));
+    }
+    Some(Secret::new(password))
 }
 
 /// Names by which users may describe a container; all of them by default.

@@ -13,6 +13,12 @@ use crate::virt::{self, InstanceSpec, wishes};
 /// Nova's limit, in bytes of UTF-8; a character that does not fit whole is left out.
 const LONGEST: usize = 255;
 
+/// Where Nova notes, in the image of a snapshot, what the instance was made from.
+const BASE: &str = "base_image_ref";
+
+/// Snapshots of instances made from snapshots, that are followed.
+const MOST_BASES: usize = 16;
+
 /// `spec` with the properties that Nova may have cut as Glance has them. Asks Glance only if there are any.
 ///
 /// # Errors
@@ -36,18 +42,26 @@ pub async fn whole<'a>(
             "the image property {name} is longer than Nova keeps it with the instance, and {why}"
         )))
     };
-    let record = agent
-        .glance
-        .show(&spec.image_id, behalf)
-        .await
-        .map_err(|error| unknown(&cut[0], &format!("Glance does not tell it: {error}")))?;
     let mut spec = spec.clone();
+    let mut image = spec.image_id.clone();
     for name in cut {
-        let now = record.property(&name).unwrap_or_default();
-        match spec.image_properties.get_mut(&name) {
-            Some(kept) if now.starts_with(kept.as_str()) => now.clone_into(kept),
-            _ => return Err(unknown(&name, "it was changed in Glance since")),
+        // Nova gives a snapshot what it has kept of its base: the cut text again.
+        for _ in 0..MOST_BASES {
+            let record = agent.glance.show(&image, behalf).await;
+            let record =
+                record.map_err(|error| unknown(&name, &format!("Glance does not tell it: {error}")))?;
+            let now = record.property(&name).unwrap_or_default();
+            let base = record.property(BASE).filter(|base| !base.is_empty() && *base != image);
+            match (spec.image_properties.get_mut(&name), base) {
+                (Some(kept), Some(base)) if now == kept => base.clone_into(&mut image),
+                (Some(kept), _) if now.starts_with(kept.as_str()) => {
+                    now.clone_into(kept);
+                    break;
+                }
+                _ => return Err(unknown(&name, "it was changed in Glance since")),
+            }
         }
+        image.clone_from(&spec.image_id);
     }
     Ok(Cow::Owned(spec))
 }

@@ -78,11 +78,12 @@ async fn prepare(
     context: &RequestContext,
     (instance, evacuation): (&mut Instance, &mut Evacuation<'_>),
 ) -> Result<(), Error> {
+    let alone = group::alone(agent, evacuation.request_spec).await;
     if let Some(migration) = &mut evacuation.migration {
         moves::claim(agent, context, instance, migration).await?;
     }
-    // The claim can be seen: nothing has to be held.
-    drop(group::validate(agent, context, (&*instance, evacuation.request_spec)).await?);
+    group::validate(agent, context, (&*instance, evacuation.request_spec)).await?;
+    drop(alone);
     if agent.driver.power_state(acting.uuid()).await? != PowerState::NoState {
         return Err(Error::Refused {
             class: "InstanceExists",
@@ -151,7 +152,7 @@ async fn finish(
 }
 
 /// Gives this host's share of the instance's allocation back.
-async fn leave(agent: &Agent, uuid: InstanceUuid) {
+pub(super) async fn leave(agent: &Agent, uuid: InstanceUuid) {
     let node = agent.tracker.node_uuid();
     if let Err(error) = agent.provider.leave(&uuid.to_string(), &node).await {
         tracing::error!(error = %Chain(&error), "this host's part of the instance's allocation was not deleted");

@@ -12,29 +12,33 @@ use crate::agent::Agent;
 use crate::conductor;
 use crate::error::Error;
 
-/// Refuses an instance whose group does not want it here. `request_spec`: with the scheduler's hints.
-///
-/// The caller keeps what is returned until its own claim can be seen, or two looks at once would both find room. None is
-/// returned where no group is concerned.
+/// As long as this is kept no other member of a group claims this host: kept from before a claim until after the look at the
+/// group, or the other way round, of two members that come at once one finds room. None where no group is concerned.
+/// `request_spec`: with the scheduler's hints.
+pub async fn alone<'a>(agent: &'a Agent, request_spec: &Value) -> Option<MutexGuard<'a, ()>> {
+    group_of(request_spec)?;
+    Some(agent.groups.lock().await)
+}
+
+/// Refuses an instance whose group does not want it here.
 ///
 /// # Errors
 /// [`Error::Refused`] as Nova's GroupAffinityViolation; what the conductor says.
-pub async fn validate<'a>(
-    agent: &'a Agent,
+pub async fn validate(
+    agent: &Agent,
     context: &RequestContext,
     (instance, request_spec): (&Instance, &Value),
-) -> Result<Option<MutexGuard<'a, ()>>, Error> {
-    let Some(hint) = group_of(request_spec) else { return Ok(None) };
-    let alone = agent.groups.lock().await;
+) -> Result<(), Error> {
+    let Some(hint) = group_of(request_spec) else { return Ok(()) };
     let group = match agent.conductor.group(context, hint).await {
-        Err(error) if error.is("InstanceGroupNotFound") => return Ok(None),
+        Err(error) if error.is("InstanceGroupNotFound") => return Ok(()),
         other => other?,
     };
     let own = instance.uuid().unwrap_or_default();
     let members = group.members().and_then(Value::as_array).into_iter().flatten();
     let others: BTreeSet<&str> = members.filter_map(Value::as_str).filter(|member| *member != own).collect();
     if others.is_empty() {
-        return Ok(Some(alone));
+        return Ok(());
     }
     let rows = rows(agent, context, &others).await?;
     let host = agent.config.host.as_str();
@@ -47,7 +51,7 @@ pub async fn validate<'a>(
         _ => None,
     };
     match broken {
-        None => Ok(Some(alone)),
+        None => Ok(()),
         Some(policy) => Err(Error::Refused {
             class: "GroupAffinityViolation",
             code: 500,

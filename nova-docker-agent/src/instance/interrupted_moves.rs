@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! task, on the instance's host      who was killed    what becomes of it
+//! resize_prep                       the source        the migration has failed
 //! resize_migrating                  the source        the guest runs again, the migration has failed
 //! resize_migrated, resize_finish    the destination   finished, from the disk that came
 //! resize_reverting                  either            again
-//! (migration confirming)            the source        again
 //! ```
-//! Nova knows only the first of these rows; the others would wait for an operator.
+//! Nova clears the task in the first two rows, and leaves migration and allocation; the others would wait for an operator.
+//! Moves of instances that are other hosts' are in `left_moves.rs`.
 
 use common::error_chain::Chain;
 use common::ids::InstanceUuid;
@@ -20,13 +21,13 @@ use serde_json::json;
 use super::recovery::Situation;
 use super::{moves, network};
 use crate::agent::Agent;
-use crate::compute::{Call, ConfirmResize, FinishResize, FinishRevertResize, RevertResize, carry_out};
+use crate::compute::{Call, FinishResize, FinishRevertResize, RevertResize, carry_out};
 use crate::conductor::Expect;
 use crate::error::Error;
 use crate::virt::PowerState;
 
 /// What the steps of a move are carried out with.
-const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
+pub(super) const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
 
 /// What was under way, and what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub fn interrupted(now: &Situation) -> Option<InterruptedMove> {
         return None;
     }
     match now.task? {
+        TaskState::ResizePrep if now.vm_state != VmState::Error => Some(InterruptedMove::TakeBack),
         TaskState::ResizeMigrating => Some(InterruptedMove::TakeBack),
         TaskState::ResizeMigrated | TaskState::ResizeFinish if now.vm_state != VmState::Error => {
             Some(InterruptedMove::Finish)
@@ -115,7 +117,12 @@ async fn take_back(
     migration: Option<Migration>,
 ) -> Result<(), Error> {
     let acting = agent.acting(instance).await?;
-    let (was, runs) = (moves::was(instance), agent.driver.power_state(acting.uuid()).await?);
+    let was = match instance.state() {
+        VmState::Error => moves::was(instance),
+        // Not touched until it is resized.
+        state => state,
+    };
+    let runs = agent.driver.power_state(acting.uuid()).await?;
     if was != VmState::Stopped && runs != PowerState::Running {
         let cached = network::network_info(agent, context, instance).await?;
         moves::start_again(agent, &acting, context, (instance, &cached)).await?;
@@ -131,26 +138,6 @@ async fn take_back(
     }
     instance.set_task(None);
     agent.conductor.save(context, instance, Expect::ANY).await?;
-    Ok(())
-}
-
-/// Confirms what was being confirmed: the instances are other hosts', so nothing else leads to them.
-///
-/// # Errors
-/// When the conductor cannot be asked.
-pub async fn confirm(call: &Call) -> Result<(), Error> {
-    let (agent, context) = (&call.agent, &call.context);
-    let filters = json!({"source_compute": agent.config.host, "status": "confirming"});
-    for migration in agent.conductor.migrations(context, filters).await? {
-        let Some(uuid) = migration.instance_uuid().and_then(|uuid| uuid.parse().ok()) else { continue };
-        let instance = match agent.conductor.instance(context, uuid, &ATTRIBUTES).await {
-            Err(error) if error.is_instance_not_found() => continue,
-            other => other?,
-        };
-        if let Err(error) = carry_out(call, ConfirmResize { instance, migration }).await {
-            tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "the resize could not be confirmed");
-        }
-    }
     Ok(())
 }
 
@@ -207,7 +194,7 @@ mod tests {
             assert_eq!(of(vm_state, T::ResizeMigrated, true), Some(M::Finish));
             assert_eq!(of(vm_state, T::ResizeFinish, true), Some(M::Finish));
             assert_eq!(of(vm_state, T::ResizeReverting, true), Some(M::Revert));
-            assert_eq!(of(vm_state, T::ResizePrep, true), None);
+            assert_eq!(of(vm_state, T::ResizePrep, true), Some(M::TakeBack));
             assert_eq!(of(vm_state, T::ResizeMigrating, false), None, "another host's");
         }
         assert_eq!(of(VmState::Error, T::ResizeMigrating, true), Some(M::TakeBack));

@@ -28,6 +28,7 @@ pub mod group;
 pub mod guards;
 pub mod interrupted;
 pub mod interrupted_moves;
+pub mod left_moves;
 pub mod locks;
 pub mod moves;
 pub mod network;

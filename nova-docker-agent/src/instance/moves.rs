@@ -44,6 +44,13 @@ impl<E: Into<Error>> From<E> for Failure {
 }
 
 impl Failure {
+    /// Why, alone.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Rollback(error) | Self::Broken(error) => error,
+        }
+    }
+
     /// Why.
     pub fn error(&self) -> &Error {
         match self {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use common::error_chain::Chain;
 use common::ids::{InstanceUuid, PortId};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::error::Error;
 use crate::network;
@@ -20,7 +20,7 @@ use crate::network::metadata::{Identity, MetadataService};
 use crate::network::model::{NetworkInfo, Vif};
 use crate::network::plan::{NicPlan, nic_plan, nic_plans};
 use crate::network::wiring::{self, Plugged, Wiring};
-use crate::virt::{Driver, InstanceSpec, Sandboxes};
+use crate::virt::{Driver, InstanceSpec, PowerState, Sandboxes};
 
 /// An instance whose namespace is its container's: all of it is gone when the container stops.
 #[derive(Debug, Clone)]
@@ -35,10 +35,14 @@ pub trait Plug: std::fmt::Debug + Send + Sync {
     fn plug<'a>(&'a self, pid: u32, plan: &'a NicPlan) -> BoxFuture<'a, Result<(), wiring::Error>>;
     /// See [`Wiring::unplug`].
     fn unplug(&self, port: PortId) -> BoxFuture<'_, Result<(), wiring::Error>>;
+    /// See [`Wiring::silence`].
+    fn silence(&self, pid: u32, silent: bool) -> BoxFuture<'_, Result<(), wiring::Error>>;
     /// See [`Wiring::ready`].
     fn ready(&self, port: PortId) -> BoxFuture<'_, Result<(), wiring::Error>>;
     /// See [`Wiring::ports`].
     fn ports(&self) -> BoxFuture<'_, Result<Vec<Plugged>, wiring::Error>>;
+    /// See [`Wiring::switch`].
+    fn switch(&self) -> BoxFuture<'_, Option<Result<(), wiring::Error>>>;
 }
 
 impl Plug for Wiring {
@@ -50,12 +54,20 @@ impl Plug for Wiring {
         Self::unplug(self, port).boxed()
     }
 
+    fn silence(&self, pid: u32, silent: bool) -> BoxFuture<'_, Result<(), wiring::Error>> {
+        Self::silence(self, pid, silent).boxed()
+    }
+
     fn ready(&self, port: PortId) -> BoxFuture<'_, Result<(), wiring::Error>> {
         Self::ready(self, port).boxed()
     }
 
     fn ports(&self) -> BoxFuture<'_, Result<Vec<Plugged>, wiring::Error>> {
         Self::ports(self).boxed()
+    }
+
+    fn switch(&self) -> BoxFuture<'_, Option<Result<(), wiring::Error>>> {
+        Self::switch(self).boxed()
     }
 }
 
@@ -78,12 +90,17 @@ impl Nics {
         Self { wiring, metadata, sandboxes, driver, homeless: Arc::default() }
     }
 
-    /// Makes the sandbox of an instance ahead of [`Nics::prepare`], which then has to plug in any case.
+    /// See [`Wiring::switch`].
+    pub async fn switch(&self) -> Option<Result<(), wiring::Error>> {
+        self.wiring.switch().await
+    }
+
+    /// Makes the sandbox of an instance ahead of [`Nics::prepare`], which then has to plug in any case. False when it has one.
     ///
     /// # Errors
     /// When dockerd does not do it.
-    pub async fn house(&self, spec: &InstanceSpec) -> Result<(), Error> {
-        Ok(self.sandboxes.ensure(spec).await.map(drop)?)
+    pub async fn house(&self, spec: &InstanceSpec) -> Result<bool, Error> {
+        Ok(self.sandboxes.make(spec).await?)
     }
 
     /// Fills the config drive of an instance that has one, with what nova-metadata tells of it. The database must know its
@@ -135,11 +152,11 @@ impl Nics {
         if !sandbox.fresh && !again {
             return Ok(());
         }
-        for plan in &plans {
-            self.wiring.plug(sandbox.pid, plan).await.map_err(network::Error::from)?;
-        }
-        self.attach_metadata(sandbox.pid, &identity(spec, network_info)).await;
-        Ok(())
+        let plugging = plans.iter().map(|plan| self.wiring.plug(sandbox.pid, plan));
+        let identity = identity(spec, network_info);
+        // Each to its end, so that what is left can be taken away.
+        let (plugged, ()) = tokio::join!(join_all(plugging), self.attach_metadata(sandbox.pid, &identity));
+        Ok(plugged.into_iter().collect::<Result<(), _>>().map_err(network::Error::from)?)
     }
 
     /// Plugs what is missing in a sandbox that runs, and makes its way to the metadata service anew: what an agent that
@@ -159,6 +176,7 @@ impl Nics {
                 self.wiring.plug(sandbox.pid, &plan).await.map_err(network::Error::from)?;
             }
         }
+        self.keep_silent(spec.uuid, sandbox.pid).await?;
         self.attach_metadata(sandbox.pid, &identity(spec, network_info)).await;
         Ok(true)
     }
@@ -206,6 +224,9 @@ impl Nics {
                 tracing::error!(instance_uuid = %uuid, %port, error = %Chain(&error), "the NIC is not plugged");
             }
         }
+        if let Err(error) = self.keep_silent(uuid, pid).await {
+            tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "the addresses of a frozen instance may answer");
+        }
         self.attach_metadata(pid, &homeless.identity).await;
     }
 
@@ -230,7 +251,30 @@ impl Nics {
         if plugged.is_err() {
             self.forget(uuid, plan.port);
         }
-        Ok(plugged.map_err(network::Error::from)?)
+        plugged.map_err(network::Error::from)?;
+        self.keep_silent(uuid, pid).await
+    }
+
+    /// Keeps the NICs of an instance silent that is frozen, or about to be, or lets them speak again. One that is down has
+    /// none.
+    ///
+    /// # Errors
+    /// What the kernel or dockerd say.
+    pub async fn silence(&self, uuid: InstanceUuid, silent: bool) -> Result<(), Error> {
+        let pid = match self.sandboxes.find(uuid).await? {
+            Some(sandbox) => Some(sandbox.pid),
+            None => self.driver.pid(uuid).await?,
+        };
+        let Some(pid) = pid else { return Ok(()) };
+        Ok(self.wiring.silence(pid, silent).await.map_err(network::Error::from)?)
+    }
+
+    /// A NIC that was plugged into a frozen instance is silent, too.
+    async fn keep_silent(&self, uuid: InstanceUuid, pid: u32) -> Result<(), Error> {
+        if self.driver.power_state(uuid).await? == PowerState::Paused {
+            self.wiring.silence(pid, true).await.map_err(network::Error::from)?;
+        }
+        Ok(())
     }
 
     /// Unplugs a NIC; an absent one is fine.

@@ -44,6 +44,27 @@ pub async fn turn_off(agent: &Agent, acting: &Acting, seconds: u64) -> Result<()
     Ok(())
 }
 
+/// Freezes an instance: its container stands still, and its addresses answer no more.
+///
+/// # Errors
+/// When dockerd cannot freeze it. That its NICs speak on is only logged.
+pub async fn freeze(agent: &Agent, acting: &Acting) -> Result<(), Error> {
+    agent.driver.freeze(acting.uuid()).await?;
+    if let Err(error) = agent.nics.silence(acting.uuid(), true).await {
+        tracing::warn!(error = %Chain(&error), "the addresses of a frozen instance may still answer");
+    }
+    Ok(())
+}
+
+/// Lets a frozen instance go on.
+///
+/// # Errors
+/// When its NICs stay silent, or dockerd does not let it go on: it is frozen still.
+pub async fn thaw(agent: &Agent, acting: &Acting) -> Result<(), Error> {
+    agent.nics.silence(acting.uuid(), false).await?;
+    Ok(agent.driver.thaw(acting.uuid()).await?)
+}
+
 /// Records the end of an operation: what the instance is now, what Docker says of it, and that nothing is being done.
 ///
 /// # Errors

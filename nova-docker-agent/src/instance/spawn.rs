@@ -1,9 +1,12 @@
 //! Image, container, network, start: the ways to a running container, for a build, a start and a reboot.
 
 use std::pin::pin;
+use std::time::Instant;
 
 use common::messaging::RequestContext;
 use common::objects::Instance;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use super::described;
 use super::locks::Acting;
@@ -21,16 +24,63 @@ use crate::virt::{self, InstanceSpec};
 /// What an instance has to be read with so that its container can be made or its sandbox brought back.
 pub const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
 
-/// Makes the container ahead, not started, if that needs no download: while the conductor still decides whether the
-/// instance may be built here. True when it was made; whatever keeps it from being made, [`make`] will meet again.
-pub async fn prepare(agent: &Agent, spec: &InstanceSpec, request: &ImageRequest) -> bool {
-    let Some(image) = agent.images.cached(&request.id) else { return false };
-    agent.driver.create(spec, &image).await.unwrap_or(false)
+/// What is made while the conductor decides whether the instance may be built here, and Neutron makes its ports: the
+/// container, not started, if that needs no download, and the sandbox. Whatever keeps them from being made, those who
+/// need them will meet again.
+pub struct Ahead<'a> {
+    work: BoxFuture<'a, Made>,
+    made: Option<Made>,
+}
+
+/// What was made ahead; what was there already is not.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Made {
+    /// The container.
+    pub container: bool,
+    /// The sandbox.
+    pub sandbox: bool,
+}
+
+impl<'a> Ahead<'a> {
+    /// Begins when it is first awaited. Nothing is made without a `spec`.
+    pub fn new(agent: &'a Agent, spec: Option<&'a InstanceSpec>, request: &'a ImageRequest) -> Self {
+        let work = async move {
+            let Some(spec) = spec else { return Made::default() };
+            let container = async {
+                let Some(image) = agent.images.cached(&request.id) else { return false };
+                agent.driver.create(spec, &image).await.unwrap_or(false)
+            };
+            let sandbox = async { spec.sandboxed && agent.nics.house(spec).await.unwrap_or(false) };
+            let (container, sandbox) = tokio::join!(container, sandbox);
+            Made { container, sandbox }
+        };
+        Self { work: work.boxed(), made: None }
+    }
+
+    /// Goes on with it until `other` is done.
+    pub async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut self.work, if self.made.is_none() => self.made = Some(made),
+                done = &mut other => return done,
+            }
+        }
+    }
+
+    /// Waits until all is made.
+    pub async fn end(&mut self) -> Made {
+        match self.made {
+            Some(made) => made,
+            None => *self.made.insert((&mut self.work).await),
+        }
+    }
 }
 
 /// Makes and starts the container of an instance without ports; leaves none behind when it fails.
 ///
-/// `prepared`: [`prepare`] has made it.
+/// `prepared`: [`Ahead`] has made it.
 ///
 /// # Errors
 /// [`Error::Cancelled`] when the instance is being deleted meanwhile, else what image store or hypervisor say.
@@ -64,19 +114,29 @@ pub async fn spawn_connected(
     acting: &Acting,
     context: &RequestContext,
     (instance, connection): (&Instance, &Connection),
-    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
+    (spec, request, ahead): (&InstanceSpec, &ImageRequest, &mut Ahead<'_>),
 ) -> Result<(), Error> {
-    let uuid = acting.uuid();
+    let (uuid, begun) = (acting.uuid(), Instant::now());
     // Before anything is bound, so that no event is missed.
     let mut watch = agent.events.watch(uuid);
-    let (allocated, made, housed) = tokio::join!(
-        network::allocate(agent, context, instance, connection),
-        make(agent, acting, context, (spec, request, prepared)),
-        agent.nics.house(spec),
-    );
+    let allocate = async {
+        let allocated = network::allocate(agent, context, instance, connection).await;
+        tracing::debug!(
+            milliseconds = begun.elapsed().as_millis(),
+            ok = allocated.is_ok(),
+            "Neutron has answered"
+        );
+        allocated
+    };
+    let make = async {
+        let prepared = ahead.end().await.container;
+        let made = make(agent, acting, context, (spec, request, prepared)).await;
+        tracing::debug!(milliseconds = begun.elapsed().as_millis(), prepared, "the container is made");
+        made
+    };
+    let (allocated, made) = tokio::join!(allocate, make);
     let network_info = allocated?;
     made?;
-    housed?;
     let wanted = match &connection.ask {
         Ask::These(wanted) => wanted.as_slice(),
         _ => &[],
@@ -89,6 +149,7 @@ pub async fn spawn_connected(
         agent.nics.fill_config_drive(spec, &network_info).await
     };
     tokio::try_join!(record, agent.nics.prepare(spec, &network_info, true))?;
+    tracing::debug!(milliseconds = begun.elapsed().as_millis(), "the ports are plugged and recorded");
     start_plugged(agent, acting, (&mut watch, spec, &network_info)).await
 }
 
@@ -139,6 +200,7 @@ async fn start_plugged(
         }
         // The switch knows earlier than Neutron; the guest loses no packet from here on.
         () = agent.nics.ready(&waiting) => {
+            tracing::debug!("the switch is ready");
             let start = async { Ok(agent.driver.start_new(spec).await?) };
             tokio::try_join!(start, plugged).map(drop)
         }
@@ -157,6 +219,8 @@ pub async fn start(
     again: bool,
 ) -> Result<(), Error> {
     ready_network(agent, acting, context, again).await?;
+    // One that ended while it was frozen has the namespace of before.
+    agent.nics.silence(acting.uuid(), false).await?;
     agent.driver.power_on(acting.uuid()).await?;
     agent.nics.started(acting.uuid()).await;
     Ok(())

@@ -94,6 +94,12 @@ pub fn image_of_instance(instance: &Instance) -> (ImageRequest, BTreeMap<String,
     (request, properties)
 }
 
+/// Whether the user wants an image that is signed by certificates he trusts (`Instance.trusted_certs`).
+pub fn asks_for_certificates(instance: &Instance) -> bool {
+    let ids = instance.trusted_certs().and_then(|certs| certs.pointer("/nova_object.data/ids"));
+    ids.and_then(Value::as_array).is_some_and(|ids| !ids.is_empty())
+}
+
 /// Seconds a guest has to end by itself: the image's `os_shutdown_timeout`, else `default`; none when not asked to be
 /// clean (Nova: `_get_power_off_values`).
 pub fn stop_seconds(instance: &Instance, clean: bool, default: u64) -> u64 {

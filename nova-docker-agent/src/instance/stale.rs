@@ -5,18 +5,41 @@
 //! guest that its user has started again meanwhile. nova-compute has that window; here a request from before this run
 //! is first held against the database.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
 use common::objects::Instance;
+use common::objects::fields::TaskState;
 use jiff::Timestamp;
 
 use crate::agent::Agent;
 use crate::error::Error;
+
+/// Tasks that were gone on with at the start, and that may last beyond it: another host has the next step.
+#[derive(Debug, Default)]
+pub struct Settled(Mutex<HashSet<(InstanceUuid, TaskState)>>);
+
+impl Settled {
+    /// This task is gone on with.
+    pub fn note(&self, uuid: InstanceUuid, task: TaskState) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((uuid, task));
+    }
+
+    fn contains(&self, uuid: InstanceUuid, task: TaskState) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(uuid, task))
+    }
+}
 
 /// Whether the request was settled, or withdrawn, before it could be carried out.
 pub async fn is_settled(agent: &Agent, context: &RequestContext, asked: &Instance) -> bool {
     let (Some(uuid), Some(task)) = (asked.instance_uuid(), asked.task()) else { return false };
     if !is_from_before(context.timestamp(), agent.started) {
         return false;
+    }
+    if agent.settled.contains(uuid, task) {
+        return true;
     }
     match agent.conductor.instance(context, uuid, &[]).await {
         Ok(now) => now.task() != Some(task),

@@ -15,6 +15,7 @@ use super::ethtool;
 use super::links::{self, End, Link, Links, Namespace, blocking};
 use super::ovs::{self, Address, Ovs};
 use super::plan::{NicPlan, Switch, tap_name};
+use super::silence;
 
 /// First word of the alias that our devices carry (`ip link show` prints it).
 const ALIAS: &str = "nova-docker-agent";
@@ -70,6 +71,11 @@ impl Wiring {
         let address: Address =
             ovsdb_connection.parse().map_err(|()| Error::Address(ovsdb_connection.to_owned()))?;
         Ok(Self { ovs: Some(Ovs::new(address, life.clone())) })
+    }
+
+    /// Whether the database of Open vSwitch can be talked to; none on a host that has only bridges of the kernel.
+    pub async fn switch(&self) -> Option<Result<(), Error>> {
+        Some(self.ovs.as_ref()?.check().await.map_err(Error::from))
     }
 
     /// Plugs a NIC into the network namespace of process `pid`. What an earlier attempt or an earlier life of the
@@ -128,6 +134,20 @@ impl Wiring {
         };
         // A host with bridges alone may have nobody who answers for Open vSwitch.
         remove(self.ovs.as_ref().filter(|_| !of_bridge), &tap).await
+    }
+
+    /// Keeps the NICs of ours that are in the network namespace of process `pid` silent, or lets them speak again: see
+    /// [`super::silence`]. A NIC that is plugged anew speaks.
+    ///
+    /// # Errors
+    /// When the namespace is gone, or the kernel refuses.
+    pub async fn silence(&self, pid: u32, silent: bool) -> Result<(), Error> {
+        let set = move || {
+            let devices = Links::open()?.list()?;
+            let mut ours = devices.iter().filter(|device| device.alias.starts_with(ALIAS));
+            ours.try_for_each(|device| silence::set(device.index, silent))
+        };
+        Ok(blocking(move || Namespace::of(pid)?.inside(set)).await?)
     }
 
     /// Resolves when OVN has installed the flows of `port` (`ovn-installed`). Only ML2/OVN tells: give it a deadline.

@@ -29,6 +29,7 @@ use std::time::Duration;
 use common::error_chain::Chain;
 use common::objects::Service;
 
+use crate::activity::Failure;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
@@ -90,6 +91,15 @@ fn begin<T: Task>(agent: &Arc<Agent>, mut task: T) {
             }
             if let Err(error) = task.run(&agent).await {
                 tracing::warn!(task = T::NAME, error = %Chain(&error), "a periodic task failed; it is tried again");
+                agent.metrics.task_failures.inc();
+                agent.activity.failed(Failure {
+                    time: jiff::Timestamp::now(),
+                    what: T::NAME.to_owned(),
+                    request_id: None,
+                    instance_uuid: None,
+                    refused: false,
+                    message: Chain(&error).to_string(),
+                });
             }
             pause = period;
         }

@@ -8,7 +8,6 @@ use super::Task;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
-use crate::metrics::VmStateLabel;
 use crate::virt;
 
 pub(super) struct UpdateAvailableResource;
@@ -23,10 +22,7 @@ impl Task for UpdateAvailableResource {
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {
         let facts = virt::facts(&agent.engine, &agent.config.host).await?;
         agent.tracker.audit(&RequestContext::admin(), facts).await?;
-        agent.metrics.instances.clear();
-        for (vm_state, count) in agent.tracker.counts() {
-            agent.metrics.instances.get_or_create(&VmStateLabel { vm_state }).set(count);
-        }
+        agent.metrics.resources_published.set(jiff::Timestamp::now().as_second());
         Ok(())
     }
 }

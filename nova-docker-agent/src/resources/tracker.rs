@@ -13,6 +13,7 @@ use common::messaging::RequestContext;
 use common::objects::{ComputeNode, Instance, Versioned};
 use tokio::sync::Notify;
 
+use super::report::{Amount, InstanceReport, amounts};
 use super::usage::{Tracked, describe};
 use super::{HostFacts, Provider, inventory};
 use crate::conductor::{self, Conductor};
@@ -180,6 +181,26 @@ impl Tracker {
             }
             counts
         })
+    }
+
+    /// The instances of this host, in no order.
+    pub fn instances(&self) -> Vec<InstanceReport> {
+        let report =
+            |(uuid, (tracked, _)): (&InstanceUuid, &(Tracked, Instant))| InstanceReport::of(*uuid, tracked);
+        self.with(|state| state.instances.iter().map(report).collect())
+    }
+
+    /// What the host has and what is taken of it.
+    pub fn amounts(&self) -> Vec<Amount> {
+        self.with(|state| {
+            let tracked = state.instances.values().map(|(tracked, _)| tracked);
+            amounts(&state.facts, &self.config, tracked).into()
+        })
+    }
+
+    /// The service takes no new instances.
+    pub fn disabled(&self) -> bool {
+        self.with(|state| state.disabled)
     }
 
     /// The schedulers' BuildFailureWeigher counts.

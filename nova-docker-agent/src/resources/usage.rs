@@ -7,6 +7,7 @@ use common::objects::{ComputeNode, Instance, Versioned};
 use serde_json::{Value, json};
 
 use super::HostFacts;
+use super::report::amounts;
 use crate::config::Config;
 use crate::instance::spec::Demand;
 use crate::virt::PowerState;
@@ -14,6 +15,10 @@ use crate::virt::PowerState;
 /// One instance of this host.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracked {
+    /// `Instance.display_name`
+    pub(crate) name: String,
+    /// Name of its flavor.
+    pub(crate) flavor: String,
     /// What it takes.
     pub(crate) demand: Demand,
     /// What it is.
@@ -31,7 +36,11 @@ pub(crate) struct Tracked {
 impl Tracked {
     /// As the record says; `power` as the hypervisor says.
     pub(crate) fn of(instance: &Instance, power: PowerState) -> Self {
+        let flavor = instance.flavor();
+        let flavor = flavor.as_ref().and_then(|flavor| flavor.name()).unwrap_or_default().to_owned();
         Self {
+            name: instance.display_name().unwrap_or_default().to_owned(),
+            flavor,
             demand: Demand::of(instance),
             vm_state: instance.state(),
             task: instance.task(),
@@ -90,10 +99,8 @@ pub(crate) fn describe<'a>(
     instances: impl Iterator<Item = &'a Tracked> + Clone,
     failed_builds: u64,
 ) {
-    let sum = |of: fn(&Demand) -> u64| instances.clone().map(|instance| of(&instance.demand)).sum::<u64>();
-    let vcpus_used = config.reserved_host_cpus + sum(|demand| demand.vcpus);
-    let memory_used = config.reserved_host_memory_mb + sum(|demand| demand.memory_mb);
-    let disk_used = config.reserved_host_disk_mb.div_ceil(1024) + sum(|demand| demand.disk_gb);
+    let [vcpus_used, memory_used, disk_used] =
+        amounts(facts, config, instances.clone()).map(|amount| amount.used);
     let working = instances.clone().filter(|instance| instance.task.is_some()).count();
     let fields: [(&str, Value); 22] = [
         ("host", json!(config.host)),
@@ -139,6 +146,8 @@ mod tests {
 
     fn tracked(vm_state: VmState, task: Option<TaskState>) -> Tracked {
         Tracked {
+            name: "web-1".into(),
+            flavor: "c1".into(),
             demand: Demand { vcpus: 2, memory_mb: 64, disk_gb: 1 },
             vm_state,
             task,

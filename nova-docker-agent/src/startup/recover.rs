@@ -20,7 +20,9 @@ use crate::compute::{
 use crate::conductor::{self, Expect};
 use crate::instance::recovery::{self, Repair, Then};
 use crate::instance::spawn::{self, ATTRIBUTES};
-use crate::instance::{destroy, evacuate, guards, interrupted, interrupted_moves, power, reconnect};
+use crate::instance::{
+    destroy, evacuate, guards, interrupted, interrupted_moves, left_moves, power, reconnect,
+};
 use crate::virt::PowerState;
 
 /// How many instances are picked up at the same time.
@@ -63,9 +65,9 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
 
 /// The moves from here, and to here, that no instance of this host leads to.
 async fn settle_moves(agent: &Arc<Agent>, context: &RequestContext) {
-    let confirmed = interrupted_moves::confirm(&Call::own(agent)).await;
+    let settled = left_moves::settle(&Call::own(agent)).await;
     let tidied = interrupted_moves::tidy(agent, context, true).await;
-    for error in [confirmed.err(), tidied.err()].into_iter().flatten() {
+    for error in [settled.err(), tidied.err()].into_iter().flatten() {
         tracing::warn!(error = %Chain(&error), "something may be left of interrupted moves");
     }
 }
@@ -98,6 +100,9 @@ async fn recover_one(agent: &Arc<Agent>, mut instance: Instance, (power, pluggab
     if let Some(what) = interrupted_moves::interrupted(&situation) {
         let uuid = instance.uuid().map(str::to_owned);
         tracing::warn!(instance_uuid = uuid, ?what, "was on its way when the last run ended");
+        if let (Some(uuid), Some(task)) = (instance.instance_uuid(), situation.task) {
+            agent.settled.note(uuid, task);
+        }
         if let Err(error) = interrupted_moves::settle(&Call::own(agent), &mut instance, what).await {
             tracing::error!(instance_uuid = uuid, error = %Chain(&error), "the move could not be settled");
         }
@@ -208,7 +213,7 @@ async fn boot_again(
 }
 
 /// Builds that had been given to this host but were not begun have only an allocation (Nova:
-/// `_error_out_instances_whose_build_was_interrupted`); so have instances that were to be unshelved here.
+/// `_error_out_instances_whose_build_was_interrupted`); so have instances that were to be unshelved here, or to move here.
 async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known: &[InstanceUuid]) {
     let allocations = match agent.provider.allocations(&agent.tracker.node_uuid()).await {
         Ok(allocations) => allocations,
@@ -226,18 +231,25 @@ async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known:
     if unknown.is_empty() {
         return;
     }
-    let states = [VmState::Building, VmState::ShelvedOffloaded].map(VmState::as_str);
-    let filters = json!({"uuid": unknown, "vm_state": states, "deleted": false});
-    let building = match agent.conductor.instances_by_filters(context, filters, &[]).await {
+    let filters = json!({"uuid": unknown, "deleted": false});
+    let claimed = match agent.conductor.instances_by_filters(context, filters, &[]).await {
         Ok(instances) => instances,
         Err(error) => {
             return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
         }
     };
-    for mut instance in building {
-        if instance.state() == VmState::ShelvedOffloaded {
-            interrupted::forget_unshelving(agent, context, instance).await;
-            continue;
+    for mut instance in claimed {
+        match instance.state() {
+            VmState::Building => {}
+            VmState::ShelvedOffloaded => {
+                interrupted::forget_unshelving(agent, context, instance).await;
+                continue;
+            }
+            _ if left_moves::is_coming(&instance) => {
+                left_moves::withdraw(agent, context, instance).await;
+                continue;
+            }
+            _ => continue,
         }
         // One that waits in our queue still will be built: it has a task, and no host yet.
         if instance.task().is_some() {

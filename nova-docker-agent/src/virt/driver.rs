@@ -1,5 +1,6 @@
 //! Creates, starts, stops and removes the containers of instances.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,30 +249,37 @@ impl Driver {
         }
     }
 
+    /// The containers of this host's instances, by one call.
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
+    pub async fn containers(&self) -> Result<HashMap<InstanceUuid, Container>, Error> {
+        let found = self.listed().await?;
+        Ok(found.collect())
+    }
+
     /// Every container of this host's instances, by one call (and one more for each that was killed).
     ///
     /// # Errors
     /// When dockerd does not answer.
     pub async fn instances(&self) -> Result<Vec<(InstanceUuid, PowerState)>, Error> {
-        let labels = [UUID_LABEL.to_owned(), format!("{HOST_LABEL}={}", self.config.host)];
-        let found = self.engine.list_containers(&labels).await;
-        let found = found.map_err(|e| error::general("list the containers", e))?;
-        let mut instances = Vec::with_capacity(found.len());
-        for container in found {
-            if is_sandbox(&container.labels) {
-                continue;
-            }
-            // A label that is no uuid is not of our making.
-            let Some(uuid) = container.labels.get(UUID_LABEL).and_then(|uuid| uuid.parse().ok()) else {
-                continue;
-            };
-            // That of a rescued instance stands aside.
-            if container.name != container_name(uuid) {
-                continue;
-            }
+        let mut instances = Vec::new();
+        for (uuid, container) in self.listed().await? {
             instances.push((uuid, self.listed_state(uuid, &container).await?));
         }
         Ok(instances)
+    }
+
+    async fn listed(&self) -> Result<impl Iterator<Item = (InstanceUuid, Container)> + use<>, Error> {
+        let labels = [UUID_LABEL.to_owned(), format!("{HOST_LABEL}={}", self.config.host)];
+        let found = self.engine.list_containers(&labels).await;
+        let found = found.map_err(|e| error::general("list the containers", e))?;
+        Ok(found.into_iter().filter(|container| !is_sandbox(&container.labels)).filter_map(|container| {
+            // A label that is no uuid is not of our making.
+            let uuid = container.labels.get(UUID_LABEL)?.parse().ok()?;
+            // That of a rescued instance stands aside.
+            (container.name == container_name(uuid)).then_some((uuid, container))
+        }))
     }
 
     /// A list does not tell who killed a process: the kernel for want of memory, or somebody by intent.

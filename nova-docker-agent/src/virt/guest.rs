@@ -1,5 +1,7 @@
 //! What the guest is to find: whether its description can be followed, what is put into it, its config drive.
 
+use std::net::IpAddr;
+
 use common::ids::InstanceUuid;
 
 use super::{Driver, Error, InstanceSpec, config_drive, guest_files, setup, spec};
@@ -26,6 +28,11 @@ impl Driver {
         network_info: &[Vif],
     ) -> Result<(), Error> {
         guest_files::rewrite(self.config(), uuid, &self.guest_files(hostname, network_info))
+    }
+
+    /// The addresses that a guest was told; none when there are no files of it.
+    pub fn addresses(&self, uuid: InstanceUuid) -> Vec<IpAddr> {
+        guest_files::addresses(self.config(), uuid)
     }
 
     /// What a guest is told.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use common::ids::InstanceUuid;
@@ -63,6 +64,13 @@ pub(super) fn remove(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(failed(&folder)),
     }
+}
+
+/// The addresses that an instance's `/etc/hosts` has.
+pub(super) fn addresses(config: &Config, uuid: InstanceUuid) -> Vec<IpAddr> {
+    let hosts = std::fs::read_to_string(folder(config, uuid).join(HOSTS)).unwrap_or_default();
+    let first = hosts.lines().filter_map(|line| line.split_whitespace().next()?.parse::<IpAddr>().ok());
+    first.filter(|address| !address.is_loopback()).collect()
 }
 
 /// Instances that have files here.

@@ -65,7 +65,7 @@ pub(super) fn container(
         hostname: Some(guest::usable(&instance.hostname))
             .filter(|name| !name.is_empty() && !instance.sandboxed),
         user: wishes.user,
-        env: wishes.env,
+        env: environment(wishes.env),
         entrypoint: wishes.entrypoint,
         command: wishes.command,
         working_dir: wishes.working_dir,
@@ -94,6 +94,18 @@ pub(super) fn container(
         runtime: config.docker.runtime.clone(),
         ..ContainerSpec::default()
     })
+}
+
+/// By this name of the product cloud-init knows that it is in a cloud of OpenStack's, so that it asks for metadata: a virtual
+/// machine has it in its firmware (Nova: `nova.version.product_string`), a container in the environment of its first process.
+const PRODUCT: (&str, &str) = ("product_name", "OpenStack Nova");
+
+fn environment(mut wanted: Vec<String>) -> Vec<String> {
+    let (name, value) = PRODUCT;
+    if !wanted.iter().any(|other| other.split_once('=').is_some_and(|(other, _)| other == name)) {
+        wanted.push(format!("{name}={value}"));
+    }
+    wanted
 }
 
 pub(super) fn labels(instance: &InstanceSpec, config: &Config) -> BTreeMap<String, String> {

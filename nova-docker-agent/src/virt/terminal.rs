@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::docker::Terminal;
+use common::docker::{Shown, Terminal};
 use common::ids::InstanceUuid;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use super::error::{self, Error};
 use super::{Driver, container_name};
 
-/// The size of Horizon's terminal, in columns and rows.
+/// The size of Horizon's terminal, in columns and rows, for those that do not tell theirs.
 const SIZE: (u16, u16) = (80, 24);
 
 /// The best shell there is.
@@ -28,12 +28,28 @@ impl Driver {
         let failed = |e| error::of_container("open a terminal", uuid, e);
         let name = container_name(uuid);
         let engine = self.engine();
-        if engine.has_terminal(&name).await.map_err(failed)?
-            || self.has_no_shell(&name).await.map_err(failed)?
-        {
-            return engine.attach_terminal(&name).await.map_err(failed);
+        let own = match engine.has_terminal(&name).await.map_err(failed)? {
+            true => Some(Shown::Terminal),
+            false => self.has_no_shell(&name).await.map_err(failed)?.then_some(Shown::Plain),
+        };
+        if let Some(shown) = own {
+            return engine.attach_terminal(&name, shown).await.map_err(failed);
         }
         engine.open_terminal(&name, &SHELL, SIZE).await.map_err(failed)
+    }
+
+    /// Sets the size, in columns and rows, of the terminal of `program`, or of the instance's own.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is gone.
+    pub async fn resize_terminal(
+        &self,
+        uuid: InstanceUuid,
+        program: Option<&str>,
+        size: (u16, u16),
+    ) -> Result<(), Error> {
+        let resized = self.engine().resize_terminal(&container_name(uuid), program, size).await;
+        resized.map_err(|e| error::of_container("resize a terminal", uuid, e))
     }
 
     async fn has_no_shell(&self, name: &str) -> Result<bool, common::docker::Error> {

@@ -1,5 +1,8 @@
 //! What the driver does with the containers of instances.
 
+use common::docker::{Shown, Terminal};
+use tokio::io::AsyncWriteExt;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,10 +77,15 @@ async fn a_frozen_instance_goes_on_stops_restarts_and_goes_away() {
 
 /// Puts a program into a running container.
 async fn install(engine: &Engine, container: &str, name: &str, script: &str) {
+    put(engine, container, (name, 0o755), script).await;
+}
+
+/// Puts a file of this mode into the folder of a running container's programs.
+async fn put(engine: &Engine, container: &str, (name, mode): (&str, u32), script: &str) {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(script.len() as u64);
-    header.set_mode(0o755);
+    header.set_mode(mode);
     tar.append_data(&mut header, name, script.as_bytes()).unwrap();
     engine.put_archive(container, "/bin", tar.into_inner().unwrap()).await.unwrap();
 }
@@ -243,4 +251,55 @@ async fn a_rescue_has_the_file_system_of_the_original_and_a_commit_has_its_files
     driver.put_back(uuid).await.unwrap();
     assert_eq!(driver.power_state(uuid).await.unwrap(), PowerState::Shutdown);
     assert!(host.engine.get_archive(&name, "/more", 4096).await.unwrap().is_some(), "the repair is lost");
+}
+
+/// Reads until `words` come.
+async fn until(terminal: &mut Terminal, words: &str) {
+    let mut seen = String::new();
+    let read = async {
+        while !seen.contains(words) {
+            let bytes = terminal.output.next().await.unwrap().unwrap();
+            seen.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+    assert!(read.is_ok(), "{words} does not come, only {seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_is_a_shell_or_what_the_process_shows() {
+    let host = Host::new("").await;
+    let image =
+        host.ensure(&host.upload(archive::shell("while :; do echo tick; sleep 0.2; done"))).await.unwrap();
+    let (driver, instance) = (&host.driver, host.instance());
+    let uuid = instance.uuid;
+    driver.spawn(&instance, &image).await.unwrap();
+    let mut shell = driver.terminal(uuid).await.unwrap();
+    let program = shell.program.clone().unwrap();
+    assert_eq!(shell.shown, Shown::Terminal);
+    driver.resize_terminal(uuid, Some(&program), (132, 43)).await.unwrap();
+    shell.input.write_all(b"echo $((6 * 7))\r").await.unwrap();
+    until(&mut shell, "42").await;
+    drop(shell);
+    driver.hang_up(uuid, &program).await.unwrap();
+    assert_eq!(host.engine.program_pid(&program).await.unwrap_or_default(), None, "the shell lives on");
+
+    // A file that nobody can execute is no shell.
+    put(&host.engine, &container_name(uuid), ("sh", 0o644), "").await;
+    let mut plain = driver.terminal(uuid).await.unwrap();
+    assert_eq!((plain.shown, &plain.program), (Shown::Plain, &None));
+    until(&mut plain, "tick\n").await;
+
+    let mut own = InstanceSpec { hostname: "own".into(), ..host.instance() };
+    own.image_properties.insert("docker_tty".into(), "true".into());
+    let ask = "/bin/sh -c 'read word; echo said $word; sleep 1000'";
+    own.image_properties.insert("os_command_line".into(), ask.into());
+    driver.spawn(&own, &image).await.unwrap();
+    let mut terminals = [driver.terminal(own.uuid).await.unwrap(), driver.terminal(own.uuid).await.unwrap()];
+    assert!(terminals.iter().all(|own| own.shown == Shown::Terminal && own.program.is_none()));
+    driver.resize_terminal(own.uuid, None, (100, 30)).await.unwrap();
+    terminals[0].input.write_all(b"hello\r").await.unwrap();
+    for terminal in &mut terminals {
+        until(terminal, "said hello").await;
+    }
 }

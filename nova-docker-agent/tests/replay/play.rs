@@ -9,15 +9,18 @@ use serde_json::{Map, Value, json};
 
 use crate::recording::Recording;
 use crate::support::agent::Cloud;
-use crate::support::nova::Nova;
+use crate::support::nova::{Database, Nova};
 use crate::trace::{Http, Trace};
 
 /// How long nothing may come before we believe that nothing will.
 const QUIET: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Uuid of the node.
+/// Uuid of the node of `fake1`.
 const NODE: &str = "5b82e683-a60d-4ca0-b7ec-0c5d349e5803";
+
+/// The other hosts of the recordings.
+const NEIGHBOURS: [&str; 3] = ["fake1", "fake2", "fake3"];
 
 /// An agent that has taken the place of the recorded nova-compute.
 pub(crate) struct Play {
@@ -32,10 +35,12 @@ impl Play {
         let host = recording.host();
         let cloud = Cloud::new(&host).await;
         let instance = instance(&recording);
-        let id = node_id(&recording).or(instance["compute_id"].as_i64());
+        let id = node_id(&recording).or(instance.get("compute_id").and_then(Value::as_i64));
         let node = json!({"id": id, "uuid": NODE, "host": host, "hypervisor_hostname": host});
-        let service =
-            json!({"id": 4, "host": host, "binary": "nova-compute", "topic": "compute", "version": 74});
+        // It was disabled if it is enabled now.
+        let disabled = recording.request().is_some_and(|request| request["args"]["enabled"] == true);
+        let service = json!({"id": 4, "host": host, "binary": "nova-compute", "topic": "compute", "version": 74,
+                             "disabled": disabled});
         std::fs::write(cloud.directory.path().join("compute_id"), NODE).unwrap();
         cloud
             .nova
@@ -44,8 +49,13 @@ impl Play {
             put_other(&cloud, &instance, number);
         }
         cloud.agent(&cloud.life).await.unwrap();
-        let uuid = instance["uuid"].as_str().unwrap().to_owned();
-        cloud.nova.with(|db| db.instances.insert(uuid.clone(), instance));
+        let uuid = instance.get("uuid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !uuid.is_empty() {
+            cloud.nova.with(|db| db.instances.insert(uuid.clone(), instance));
+        }
+        for neighbour in NEIGHBOURS.iter().filter(|name| **name != host) {
+            cloud.nova.neighbour(neighbour, &cloud.life).await;
+        }
         prepare(&cloud, &uuid);
         let play = Self { recording, cloud };
         play.script();
@@ -84,13 +94,21 @@ impl Play {
             .map(|each| each["nova_object.data"].as_object().unwrap());
         for row in rows.clone() {
             // nova-compute's fake driver had lost its guests and nobody looked; a restart keeps containers.
-            let running = row["vm_state"] == "active";
+            let running = row["power_state"] == 1;
             play.cloud.docker(|docker| docker.put(row["uuid"].as_str().unwrap(), &play.cloud.host, running));
         }
         play.cloud.nova.with(|db| {
             db.service = data("Service.get_by_host_and_binary");
             db.node = data("ComputeNode.get_by_uuid");
+            let migrations =
+                data("MigrationList.get_by_filters").map(|list| list["objects"].clone()).unwrap_or_default();
+            let rows_of = |each: &Value| each["nova_object.data"].as_object().unwrap().clone();
+            let moved = migrations.as_array().into_iter().flatten().map(rows_of);
+            db.migrations = moved.map(|row| (row["id"].as_i64().unwrap(), row)).collect();
             db.instances = rows.map(|row| (row["uuid"].as_str().unwrap().to_owned(), row.clone())).collect();
+            if let Some(elsewhere) = data("Instance.get_by_uuid") {
+                db.instances.insert(elsewhere["uuid"].as_str().unwrap().to_owned(), elsewhere);
+            }
         });
         play
     }
@@ -107,6 +125,7 @@ impl Play {
             answers.entry(name).or_default().push_back(answer);
         }
         self.cloud.nova.with(|db| db.recorded = answers);
+        self.cloud.answers.lock().unwrap().extend(self.recording.allocations());
     }
 
     /// Sends the recorded request and returns what came of it.
@@ -129,8 +148,11 @@ impl Play {
                 Some(reply(tokio::time::timeout(PATIENCE, inbox.recv()).await.unwrap().unwrap().body))
             }
             None => {
-                let finish = "InstanceActionEvent.event_finish_with_failure";
-                self.cloud.nova.until("the event has ended", |db| db.find(finish).is_some()).await;
+                let ended = |name: &str| name == "InstanceActionEvent.event_finish_with_failure";
+                let events = self.recording.trace().calls.iter().filter(|call| ended(&call.name)).count();
+                let done =
+                    |db: &mut Database| db.log.iter().filter(|call| ended(&call.name)).count() >= events;
+                self.cloud.nova.until("the events have ended", done).await;
                 None
             }
         };
@@ -177,13 +199,17 @@ fn put_other(cloud: &Cloud, like: &Map<String, Value>, number: u32) {
 }
 
 pub(crate) fn instance(recording: &Recording) -> Map<String, Value> {
-    recording.request().unwrap()["args"]["instance"]["nova_object.data"].as_object().unwrap().clone()
+    let args = &recording.request().unwrap()["args"];
+    let instance = args.get("instance").unwrap_or(&args["instances"][0]);
+    instance["nova_object.data"].as_object().cloned().unwrap_or_default()
 }
 
 /// The node that the recorded nova-compute puts the instance on.
 fn node_id(recording: &Recording) -> Option<i64> {
     let calls = recording.trace().calls;
-    calls.iter().find_map(|call| call.args["objinst"]["nova_object.data"]["compute_id"].as_i64())
+    let first =
+        |field: &str| calls.iter().find_map(|call| call.args["objinst"]["nova_object.data"][field].as_i64());
+    first("dest_compute_id").or_else(|| first("compute_id"))
 }
 
 /// The answer, out of its envelope.

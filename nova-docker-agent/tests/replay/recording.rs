@@ -32,7 +32,7 @@ enum Kind {
     Request,
     /// By nova-compute.
     Sent,
-    /// By nova-compute to placement; only what changes something there.
+    /// By nova-compute to placement: what changes something there, and what it read for that.
     Http,
 }
 
@@ -129,6 +129,18 @@ impl Recording {
     pub(crate) fn answers(&self) -> impl Iterator<Item = (String, Result<Value, RemoteError>)> {
         self.of(Kind::Sent)
             .filter_map(|entry| Some((sent(&entry.message).name, entry.reply.as_ref()?.read())))
+    }
+
+    /// What placement answered when it was asked for allocations, by path; the last answer of each.
+    pub(crate) fn allocations(&self) -> impl Iterator<Item = (String, Value)> {
+        let asked = self.of(Kind::Http).filter(|entry| entry.message["method"] == "GET");
+        let of_consumer = asked.filter(|entry| {
+            entry.message["path"].as_str().is_some_and(|path| path.starts_with("/allocations/"))
+        });
+        of_consumer.filter_map(|entry| {
+            let path = entry.message["path"].as_str()?.to_owned();
+            Some((path, entry.reply.as_ref()?.result.clone()))
+        })
     }
 
     /// What nova-compute did.

@@ -54,7 +54,7 @@ impl Trace {
         let mut facts = Facts::new();
         let mut instance = before.instance.clone();
         let mut node = before.node.clone();
-        let mut tasks = Vec::new();
+        let (mut tasks, mut statuses) = (Vec::new(), Vec::new());
         for call in &self.calls {
             let object = &call.args["objinst"];
             match call.name.as_str() {
@@ -62,16 +62,36 @@ impl Trace {
                     tasks.extend(step(&call.args));
                     apply(&mut instance, object);
                 }
+                // Nova forgets the context of a move by a call of its own.
+                "Instance.drop_migration_context" => {
+                    drop(instance.insert("migration_context".into(), Value::Null))
+                }
+                "Migration.save" => {
+                    statuses.extend(
+                        changes(object).filter(|(field, _)| *field == "status").map(|(_, status)| status),
+                    );
+                    let of_machine = |field: &str| field == "dest_host";
+                    let changed = changes(object).map(|(field, value)| {
+                        let fact = if of_machine(field) { json!("an address") } else { value.clone() };
+                        (format!("migration.{field}"), fact)
+                    });
+                    facts.extend(changed);
+                }
                 "ComputeNode.create" | "ComputeNode.save" => apply(&mut node, object),
                 _ => facts.extend(of_call(call)),
             }
         }
         facts.extend(of_tasks(&tasks));
+        if !statuses.is_empty() {
+            facts.insert("migration.passed".into(), json!(statuses));
+        }
         facts.extend(instance.iter().filter_map(|(field, value)| {
             let fact = match before.instance.get(field) {
                 // To learn that there is nothing is no change.
                 None if value.is_null() => return None,
-                Some(then) if then == value => unordered(value),
+                Some(then) if then == value && !field.starts_with("pci_") && field != "migration_context" => {
+                    unordered(value)
+                }
                 _ => timeless(field, &unordered(value)),
             };
             Some((format!("instance.{field}"), fact))
@@ -153,14 +173,35 @@ fn of_call(call: &Sent) -> Facts {
             .map(|(field, value)| (format!("service.{field}"), value.clone()))
             .collect(),
         "build_instances" => of_reschedule(&call.args),
+        "resize_instance" | "finish_resize" | "finish_revert_resize" => of_hand_over(call),
         name if is_question(name) => Facts::new(),
         name => fact(format!("call.{name}"), call.args["args"].clone()),
     }
 }
 
+/// A step of a move that the other host takes: what it is told, and how the instance and the move are then.
+fn of_hand_over(call: &Sent) -> Facts {
+    let data = |object: &str, field: &str| call.args[object]["nova_object.data"][field].clone();
+    let flavor = |field: &str| data("instance", field)["nova_object.data"]["flavorid"].clone();
+    let told: BTreeSet<&String> = call.args.as_object().unwrap().keys().collect();
+    let instance = ["uuid", "host", "node", "compute_id", "vm_state", "task_state", "instance_type_id"];
+    let instance = instance.map(|field| (field, data("instance", field)));
+    let migration = ["uuid", "status", "dest_compute", "dest_node", "dest_compute_id"];
+    let migration = migration.map(|field| (field, data("migration", field)));
+    [
+        ("told", json!(told)),
+        ("instance", json!(BTreeMap::from(instance))),
+        ("flavors", json!(["flavor", "old_flavor", "new_flavor"].map(flavor))),
+        ("migration", json!(BTreeMap::from(migration))),
+        ("flavor", call.args["flavor"]["nova_object.data"]["flavorid"].clone()),
+    ]
+    .map(|(what, value)| (format!("cast.{}.{what}", call.name), value))
+    .into()
+}
+
 /// Leaves nothing behind. The heartbeat is as frequent as the recording is long.
 fn is_question(name: &str) -> bool {
-    name == "ping" || name == "Service.save" || name.contains(".get_")
+    name == "ping" || name == "Service.save" || name.contains(".get_") || name == "receive_disk"
 }
 
 /// The build as the conductor gets it back: all but the reason, which the test chose.
@@ -231,6 +272,7 @@ fn of_reply(reply: &Result<Value, RemoteError>) -> Value {
     match reply {
         // What was counted is another number each time.
         Ok(value) if value["nova_object.name"] == "Diagnostics" => countless(value),
+        Ok(Value::String(text)) if text.contains("load average") => json!("what uptime(1) says"),
         Ok(value) => value.clone(),
         Err(error) => {
             json!({"module": error.module, "class": error.class, "code": error.kwargs.get("code"), "message": error.message})
@@ -251,8 +293,27 @@ fn countless(value: &Value) -> Value {
     }
 }
 
+/// An object without what was new in it.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(name, _)| *name != "nova_object.changes");
+            kept.map(|(name, value)| (name.clone(), plain(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
 /// A time that is not the same in two runs.
 fn timeless(field: &str, value: &Value) -> Value {
+    if field.starts_with("pci_") {
+        // Saved anew or not: there is nothing in it.
+        return value["nova_object.data"].clone();
+    }
+    if field == "migration_context" {
+        return plain(value);
+    }
     if let (true, Some(map)) = (field.ends_with("metadata"), value.as_object()) {
         return map.iter().map(|(key, value)| (key.clone(), timeless(key, value))).collect();
     }

@@ -38,6 +38,17 @@ async fn what_must_not_be_described_is_refused_before_a_port_is_made() {
     assert!(!asked.iter().any(|request| request.starts_with("POST")), "{asked:?}");
 }
 
+/// Covers: build_and_run_instance
+#[tokio::test]
+async fn certificates_that_nobody_would_check_end_the_build() {
+    let cloud = Cloud::running(HOST).await;
+    let certificates = json!({"nova_object.name": "TrustedCerts", "nova_object.namespace": "nova",
+                              "nova_object.version": "1.0", "nova_object.data": {"ids": ["c-1"]}});
+    let fault =
+        cloud.fails(|args| args["instance"]["nova_object.data"]["trusted_certs"] = certificates).await;
+    assert!(fault.contains("does not support certificate validation"), "{fault}");
+}
+
 #[tokio::test]
 async fn files_that_are_no_base64_end_the_build() {
     let cloud = Cloud::running(HOST).await;
@@ -84,4 +95,26 @@ async fn a_property_that_nova_cut_is_whole_again_when_the_container_is_made_agai
     cloud.ask("reboot_instance", "rebooting_hard", json!({"reboot_type": "HARD"})).await;
     cloud.until("vm_state", "error").await;
     assert!(cloud.fault().contains("it was changed in Glance since"), "{}", cloud.fault());
+}
+
+#[tokio::test]
+async fn what_nova_cut_of_a_snapshot_s_description_is_as_its_base_has_it() {
+    let cloud = Cloud::running(HOST).await;
+    let whole = "x".repeat(300);
+    let cut = whole[..255].to_owned();
+    cloud.glance(|glance| {
+        for (id, command, base) in [("i-1", &whole, ""), ("i-2", &cut, "i-1"), ("i-3", &cut, "i-2")] {
+            let record =
+                json!({"id": id, "status": "active", "os_command_line": command, "base_image_ref": base});
+            glance.images.insert(id.into(), record.as_object().cloned().unwrap());
+        }
+    });
+    cloud
+        .boot(|args| {
+            args["image"]["id"] = json!("i-3");
+            args["image"]["properties"]["os_command_line"] = json!(cut);
+        })
+        .await;
+    cloud.until("vm_state", "active").await;
+    assert_eq!(cloud.command(), json!([whole]));
 }

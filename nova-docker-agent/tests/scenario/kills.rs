@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::images::{IMAGE, ORIGINAL};
 use crate::support::agent::Cloud as Peers;
-use crate::support::neutron::NETWORK;
+use crate::support::neutron::{self, NETWORK};
 use crate::support::nova::Database;
 use crate::{CONTAINER, Cloud, HOST, UUID, networks, revived};
 
@@ -28,6 +28,16 @@ const SHELVE: Operation = Operation {
     task: "shelving",
     ends: &["active", "shelved_offloaded"],
 };
+
+const SOFT_DELETE: Operation = Operation {
+    method: "soft_delete_instance",
+    from: "active",
+    task: "soft-deleting",
+    ends: &["active", "soft-delete"],
+};
+
+/// Without the offloading that comes with it by default.
+const SHELVE_HERE: Operation = Operation { ends: &["active", "shelved"], ..SHELVE };
 
 const RESCUE: Operation =
     Operation { method: "rescue_instance", from: "active", task: "rescuing", ends: &["active", "rescued"] };
@@ -57,13 +67,18 @@ impl Operation {
 
 /// An instance with a port, in the state in which the operation begins; its agent is in a runtime of its own.
 async fn before(operation: &Operation) -> (Cloud, tokio::runtime::Runtime) {
-    let cloud = Cloud { adjust: |config| config.vif_plugging_timeout = 0, ..Peers::new(HOST).await };
+    let mut cloud = Cloud { adjust: |config| config.vif_plugging_timeout = 0, ..Peers::new(HOST).await };
+    if operation.from == "shelved" {
+        cloud.adjust = |config| (config.vif_plugging_timeout, config.shelved_offload_time) = (0, -1);
+    }
     let runtime = cloud.agent_apart().await;
     cloud.boot(|args| args["requested_networks"] = networks(&[json!({"network_id": NETWORK})])).await;
     cloud.until("vm_state", "active").await;
     cloud.until_event_ends().await;
     match operation.from {
         "shelved_offloaded" => SHELVE.run(&cloud, operation.from).await,
+        "shelved" => SHELVE_HERE.run(&cloud, operation.from).await,
+        "soft-delete" => SOFT_DELETE.run(&cloud, operation.from).await,
         "rescued" => RESCUE.run(&cloud, operation.from).await,
         _ => {}
     }
@@ -117,6 +132,9 @@ fn is_well(cloud: &Cloud, operation: &Operation, steps: usize) {
     let here = state != "shelved_offloaded";
     if state == "error" {
         // A hard reboot makes it anew.
+    } else if matches!(state.as_str(), "soft-delete" | "shelved") {
+        assert_eq!(containers.get(CONTAINER), Some(&false), "{when}");
+        assert_eq!(cloud.wiring.ports().len(), 0, "{when}");
     } else if here {
         assert_eq!(containers.get(CONTAINER), Some(&true), "{when}");
         assert_eq!(cloud.wiring.ports().len(), 1, "{when}");
@@ -132,10 +150,15 @@ fn is_well(cloud: &Cloud, operation: &Operation, steps: usize) {
     let image_may_be: &[&str] = match (operation.method, here) {
         ("snapshot_instance" | "backup_instance", _) => &["active", "gone"],
         (_, false) => &["active"],
+        _ if state == "shelved" => &["active"],
         (_, true) => &["gone"],
     };
     assert!(image_may_be.contains(&image.as_str()), "{when}: the image is {image}");
-    assert_eq!(cloud.field("system_metadata").get("shelved_image_id").is_some(), !here, "{when}");
+    assert_eq!(
+        cloud.field("system_metadata").get("shelved_image_id").is_some(),
+        state.starts_with("shelved"),
+        "{when}"
+    );
 }
 
 #[tokio::test]
@@ -196,6 +219,134 @@ async fn during_the_delete_of_a_rescued_instance() {
         cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
         assert!(cloud.docker(|docker| docker.containers.is_empty() && docker.volumes.is_empty()), "{steps}");
         if survived {
+            return;
+        }
+    }
+    panic!("more steps than can be");
+}
+
+#[tokio::test]
+async fn during_a_soft_delete() {
+    killed_at_every_step(SOFT_DELETE).await;
+}
+
+#[tokio::test]
+async fn during_a_restore() {
+    let (method, from, task) = ("restore_instance", "soft-delete", "restoring");
+    killed_at_every_step(Operation { method, from, task, ends: &["active", "soft-delete"] }).await;
+}
+
+#[tokio::test]
+async fn during_an_offloading() {
+    let (method, from, task) = ("shelve_offload_instance", "shelved", "shelving_offloading");
+    killed_at_every_step(Operation { method, from, task, ends: &["shelved_offloaded"] }).await;
+}
+
+/// Kills the agent after each step that `begin` leads to, has it started again, and then the instance deleted: of container,
+/// ports, claim and row nothing is left, and a user's own port is given back.
+async fn deleted_after_every_step(ends: fn(&Cloud) -> bool, begin: impl AsyncFn(&Cloud)) {
+    const OWN: &str = "aaaaaaaa-0000-4000-8000-000000000000";
+    let plain = Operation { method: "", from: "active", task: "", ends: &[] };
+    for steps in 0..MOST_STEPS {
+        let (cloud, runtime) = before(&plain).await;
+        cloud.neutron.lock().unwrap().ports.insert(OWN.into(), neutron::port(OWN, "p", ""));
+        cloud.fuse.burn(steps);
+        begin(&cloud).await;
+        while !cloud.fuse.is_blown() && !ends(&cloud) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let survived = !cloud.fuse.is_blown();
+        runtime.shutdown_background();
+        cloud.fuse.mend();
+        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
+        cloud.agent(&cloud.life).await.unwrap();
+        if cloud.nova.with(|db| db.instances.contains_key(UUID)) {
+            // What is plugged is what the record says.
+            let cached: Value = serde_json::from_str(&cloud.nova.with(|db| db.caches[UUID].clone())).unwrap();
+            let known = |id: &String| cached.as_array().unwrap().iter().any(|vif| vif["id"] == json!(id));
+            let plugged = cloud.wiring.ports();
+            assert!(plugged.iter().all(known), "after {steps} steps: {plugged:?}, recorded {cached}");
+            assert_eq!(cloud.container(), Some(true), "after {steps} steps");
+            cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
+            cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
+        }
+        assert!(cloud.allocations_deleted(), "after {steps} steps");
+        assert!(cloud.docker(|docker| docker.containers.is_empty() && docker.volumes.is_empty()), "{steps}");
+        assert!(cloud.wiring.ports().is_empty(), "after {steps} steps");
+        let ports = cloud.neutron.lock().unwrap().ports.clone();
+        let left: Vec<&Value> = ports.values().filter(|port| port["device_id"] == UUID).collect();
+        assert!(left.is_empty(), "after {steps} steps: {left:?}");
+        if survived {
+            return;
+        }
+    }
+    panic!("more steps than can be");
+}
+
+#[tokio::test]
+async fn during_the_delete_of_an_instance() {
+    let gone = |cloud: &Cloud| cloud.nova.with(|db| db.instances.is_empty());
+    deleted_after_every_step(gone, async |cloud: &Cloud| {
+        cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
+    })
+    .await;
+}
+
+/// Asks for something that is answered; the answer of one that was killed never comes.
+fn call(cloud: &Cloud, method: &'static str, more: Value) {
+    let mut args = json!({"instance": cloud.nova.instance(UUID)});
+    args.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    let nova = cloud.nova.clone();
+    tokio::spawn(async move { nova.cast(HOST, method, args).await });
+}
+
+fn is_over(cloud: &Cloud) -> bool {
+    cloud.nova.with(|db| db.find("InstanceActionEvent.event_finish_with_failure").is_some())
+}
+
+#[tokio::test]
+async fn while_an_interface_is_attached() {
+    deleted_after_every_step(is_over, async |cloud: &Cloud| {
+        let more = json!({"network_id": NETWORK, "port_id": null, "requested_ip": null, "tag": null});
+        call(cloud, "attach_interface", more);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_an_interface_is_detached() {
+    deleted_after_every_step(is_over, async |cloud: &Cloud| {
+        let port = cloud.wiring.ports().remove(0);
+        call(cloud, "detach_interface", json!({"port_id": port}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn during_a_build() {
+    for steps in 0..MOST_STEPS {
+        let cloud = Cloud { adjust: |config| config.vif_plugging_timeout = 0, ..Peers::new(HOST).await };
+        let runtime = cloud.agent_apart().await;
+        cloud.fuse.burn(steps);
+        cloud.consumers.lock().unwrap().push(UUID.into());
+        cloud.boot(|args| args["requested_networks"] = networks(&[json!({"network_id": NETWORK})])).await;
+        while !cloud.fuse.is_blown() && !is_over(&cloud) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let survived = !cloud.fuse.is_blown();
+        runtime.shutdown_background();
+        cloud.fuse.mend();
+        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
+        cloud.agent(&cloud.life).await.unwrap();
+        let state = cloud.field("vm_state").as_str().unwrap().to_owned();
+        // One whose request is in the queue still would be built; here it was taken out of it.
+        assert!(matches!(state.as_str(), "active" | "error" | "building"), "after {steps} steps: {state}");
+        cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
+        cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
+        cloud.nothing_is_left();
+        assert!(cloud.docker(|docker| docker.containers.is_empty()), "after {steps} steps");
+        if survived {
+            assert_eq!(state, "active");
             return;
         }
     }

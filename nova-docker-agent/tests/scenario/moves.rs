@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const MIGRATION: &str = "26bf7297-465b-4062-acc6-6170ad964e9b";
+pub(crate) const MIGRATION: &str = "26bf7297-465b-4062-acc6-6170ad964e9b";
 
-fn flavor(id: u64, memory_mb: u64, root_gb: u64) -> Value {
+pub(crate) fn flavor(id: u64, memory_mb: u64, root_gb: u64) -> Value {
     let data = json!({"id": id, "name": format!("c{id}"), "vcpus": 1, "memory_mb": memory_mb, "root_gb": root_gb,
                       "ephemeral_gb": 0, "extra_specs": {}});
     object("Flavor", "1.2", data.as_object().cloned().unwrap())
 }
 
 /// A move of the instance; `to` None: not decided yet.
-fn migration(from: &str, to: Option<&str>) -> Value {
+pub(crate) fn migration(from: &str, to: Option<&str>) -> Value {
     let data = json!({
         "id": 1, "uuid": MIGRATION, "instance_uuid": UUID, "source_compute": from, "source_node": from,
         "dest_compute": to, "dest_node": to, "dest_compute_id": 9, "old_instance_type_id": 1,

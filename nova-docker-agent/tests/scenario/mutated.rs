@@ -209,8 +209,9 @@ async fn damaged_messages_do_not_end_the_agent_or_hold_up_others() {
     let cloud = Cloud::running(HOST).await;
     let seeds = recorded();
     for seed in &seeds {
-        let instance = &seed["args"]["instance"]["nova_object.data"];
-        let (uuid, row) = (instance["uuid"].as_str().unwrap(), instance.as_object().unwrap());
+        // Some are about the host.
+        let Some(row) = seed["args"]["instance"]["nova_object.data"].as_object() else { continue };
+        let uuid = row["uuid"].as_str().unwrap();
         cloud.docker(|docker| docker.put(uuid, HOST, true));
         cloud.nova.with(|db| db.instances.insert(uuid.to_owned(), row.clone()));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::neutron::{self, NETWORK};
 use crate::support::nova::{Database, object};
-use crate::{CONTAINER, Cloud, HOST, UUID, networks};
+use crate::{CONTAINER, Cloud, HOST, UUID, build, networks, row};
 
 const PORT: &str = "aaaaaaaa-0000-4000-8000-000000000000";
 const MADE: &str = "00000001-0000-4000-8000-000000000000";
@@ -312,6 +312,41 @@ async fn a_nic_that_cannot_be_plugged_leaves_no_port() {
     *cloud.wiring.refuse.lock().unwrap() = true;
     cloud.fails_to_boot_on(&[json!({"network_id": NETWORK})]).await;
     assert!(cloud.ports(|neutron| neutron.ports.is_empty()));
+}
+
+#[tokio::test]
+async fn what_was_made_ahead_goes_when_the_instance_is_not_this_host_s() {
+    let cloud = Cloud::booted().await;
+    cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
+    cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
+    cloud.until_event_ends().await;
+    cloud.nova.with(|db| {
+        db.take_names();
+        db.instances.insert(UUID.into(), row("building", Some("scheduling")))
+    });
+    let mut args = build(&cloud.nova);
+    args["requested_networks"] = networks(&[json!({"network_id": NETWORK})]);
+    // The user deletes it meanwhile. The image is known: container and sandbox are begun at once.
+    cloud.nova.with(|db| db.instances.insert(UUID.into(), row("building", Some("deleting"))));
+    cloud.nova.cast("h1", "build_and_run_instance", args).await;
+    cloud.until_event_ends().await;
+    cloud.nothing_is_left();
+    assert!(cloud.docker(|docker| docker.containers.is_empty()), "a sandbox is left");
+    assert!(!cloud.ports(|neutron| neutron.requests.contains(&"POST ports".to_owned())));
+
+    // One that is stopped here keeps what it has when its build comes once more.
+    let cloud = Cloud::connected().await;
+    cloud.ask("stop_instance", "powering-off", json!({"clean_shutdown": true})).await;
+    cloud.until_event_ends().await;
+    cloud.nova.with(Database::take_names);
+    let before = cloud.docker(|docker| docker.containers.clone());
+    let mut again = build(&cloud.nova);
+    again["requested_networks"] = networks(&[json!({"network_id": NETWORK})]);
+    cloud.nova.cast("h1", "build_and_run_instance", again).await;
+    cloud.nova.until("it was refused", |db| db.find("Instance.save").is_some()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(cloud.docker(|docker| docker.containers.clone()), before);
+    assert_eq!(cloud.field("vm_state"), json!("stopped"));
 }
 
 #[tokio::test]

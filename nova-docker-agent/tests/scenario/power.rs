@@ -91,6 +91,15 @@ impl Cloud {
         let on = *ends != "off";
         assert_eq!(self.wiring.ports().len(), usize::from(on), "{method} {when}");
         assert_eq!(self.docker(|docker| docker.containers[SANDBOX]), on, "{method} {when}");
+        match *ends {
+            "frozen" => {
+                assert!(!self.wiring.silent.lock().unwrap().is_empty(), "{method} {when}: its NICs speak")
+            }
+            "running" => {
+                assert!(self.wiring.silent.lock().unwrap().is_empty(), "{method} {when}: silent NICs")
+            }
+            _ => {}
+        }
         let power = match (*to, *ends) {
             ("suspended", _) => 7,
             (_, "frozen") => 3,

@@ -1,15 +1,16 @@
 //! The whole agent between a scripted Nova, placement and dockerd.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::docker::Engine;
-use common::messaging::Memory;
 use common::openstack::Session;
 use common::openstack::glance::Glance;
 use common::openstack::neutron::Neutron;
 use common::openstack::placement::Placement;
 use common::shutdown::Shutdown;
+use nova_docker_agent::activity::Activity;
 use nova_docker_agent::agent::{Agent, Parts};
 use nova_docker_agent::config::Config;
 use nova_docker_agent::http::Health;
@@ -20,15 +21,25 @@ use nova_docker_agent::network::Ports;
 use nova_docker_agent::resources::Provider;
 use nova_docker_agent::startup;
 use nova_docker_agent::virt::{Driver, Sandboxes};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::cloud::{self, Keystone};
 use super::fuse::{Fuse, Step};
-use super::nova::{Database, Nova};
+use super::nova::{Database, Host, Nova};
 use super::peer::{Answer, Peer, Received};
+use super::placement::{self, Ledger, Provided};
+use super::tap::Tap;
 use super::wiring::Wiring;
 use super::{Directory, dockerd, glance, neutron};
+
+/// The services that all hosts share.
+struct Control {
+    nova: Nova,
+    neutron: neutron::Shared,
+    glance: glance::Shared,
+    ledger: Arc<Mutex<Option<Ledger>>>,
+}
 
 /// One agent and all its peers.
 pub(crate) struct Cloud {
@@ -40,8 +51,12 @@ pub(crate) struct Cloud {
     pub(crate) placement: Peer,
     pub(crate) neutron: neutron::Shared,
     pub(crate) glance: glance::Shared,
+    /// What everybody holds of every host; without it placement says what a test wants.
+    pub(crate) ledger: Arc<Mutex<Option<Ledger>>>,
     /// What placement says has allocations on this host.
     pub(crate) consumers: Arc<Mutex<Vec<String>>>,
+    /// What else placement answers, by path.
+    pub(crate) answers: Arc<Mutex<BTreeMap<String, Value>>>,
     /// Of all peers together.
     pub(crate) fuse: Fuse,
     pub(crate) wiring: Arc<Wiring>,
@@ -56,17 +71,46 @@ impl Cloud {
     pub(crate) async fn new(host: &str) -> Self {
         common::tls::install();
         let life = Shutdown::new();
+        let nova = Nova::start(&life).await;
+        let (neutron, glance) = (neutron::Shared::default(), glance::Shared::default());
+        Self::with(host, life, Control { nova, neutron, glance, ledger: Arc::default() })
+    }
+
+    /// Another host of the same cloud.
+    pub(crate) fn beside(&self, host: &str) -> Self {
+        self.nova.with(|db| db.others.insert(host.to_owned(), Host::default()));
+        let control = Control {
+            nova: self.nova.clone(),
+            neutron: self.neutron.clone(),
+            glance: self.glance.clone(),
+            ledger: self.ledger.clone(),
+        };
+        Self { adjust: self.adjust, ..Self::with(host, Shutdown::new(), control) }
+    }
+
+    fn with(host: &str, life: Shutdown, control: Control) -> Self {
+        let Control { nova, neutron, glance, ledger } = control;
         let docker = dockerd::Shared::default();
         let keystone = Arc::new(Keystone::default());
-        let state = Mutex::new(Provided { name: host.to_owned(), ..Provided::default() });
-        let (neutron, glance) = (neutron::Shared::default(), glance::Shared::default());
+        let state = Mutex::new(Provided::new(host));
         let (ports, images, fuse) = (neutron.clone(), glance.clone(), Fuse::default());
         let consumers: Arc<Mutex<Vec<String>>> = Arc::default();
         let asked = consumers.clone();
+        let answers: Arc<Mutex<BTreeMap<String, Value>>> = Arc::default();
+        let recorded = answers.clone();
         let answer = move |request: &Received| match request.path.as_str() {
             path if path.starts_with("/v2.0/") => neutron::answer(&ports, request),
             path if path.starts_with("/v2/images") => glance::answer(&mut images.lock().unwrap(), request),
-            _ => placement((&mut state.lock().unwrap(), &asked.lock().unwrap()), request),
+            path if request.method == "GET" && recorded.lock().unwrap().contains_key(path) => {
+                Answer::Json(200, recorded.lock().unwrap()[path].clone())
+            }
+            _ => placement::answer((&mut state.lock().unwrap(), &asked.lock().unwrap()), request),
+        };
+        let held = ledger.clone();
+        let answer = move |request: &Received| {
+            let shared =
+                held.lock().unwrap().as_mut().and_then(|ledger| placement::of_ledger(ledger, request));
+            shared.unwrap_or_else(|| answer(request))
         };
         let burning = fuse.clone();
         let rest = move |request: &Received| match burning.step(request.method != "GET") {
@@ -78,13 +122,13 @@ impl Cloud {
             }
         };
         docker.lock().unwrap().fuse = fuse.clone();
-        let nova = Nova::start(&life).await;
-        nova.with(|db| db.fuse = fuse.clone());
         Self {
             host: host.to_owned(),
             nova,
             glance,
+            ledger,
             consumers,
+            answers,
             fuse,
             placement: cloud::start(keystone, rest),
             neutron,
@@ -108,16 +152,20 @@ impl Cloud {
         Arc::new(config)
     }
 
+    fn tap(&self) -> Tap {
+        Tap { broker: self.nova.broker.clone(), fuse: self.fuse.clone() }
+    }
+
     /// Starts an agent; a second one is a restart.
     pub(crate) async fn agent(&self, life: &Shutdown) -> Result<Arc<Agent>, startup::Error> {
-        start(self.config(), (self.nova.broker.clone(), self.wiring.clone()), life.clone()).await
+        start(self.config(), (self.tap(), self.wiring.clone()), life.clone()).await
     }
 
     /// As [`Cloud::agent`], in a runtime of its own: shut down, that ends the agent as a kill would.
     pub(crate) async fn agent_apart(&self) -> Runtime {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let peers = (self.nova.broker.clone(), self.wiring.clone());
+        let peers = (self.tap(), self.wiring.clone());
         runtime.spawn(start(self.config(), peers, Shutdown::new())).await.unwrap().unwrap();
         runtime
     }
@@ -138,7 +186,7 @@ impl Cloud {
 
 async fn start(
     config: Arc<Config>,
-    (broker, wiring): (Memory, Arc<Wiring>),
+    (broker, wiring): (Tap, Arc<Wiring>),
     life: Shutdown,
 ) -> Result<Arc<Agent>, startup::Error> {
     let session = Session::new(config.auth.clone()).unwrap();
@@ -156,66 +204,10 @@ async fn start(
         provider: Provider::new(Placement::new(&session, config.placement.clone())),
         metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         health: Arc::new(Health::default()),
+        activity: Arc::new(Activity::default()),
         glance,
         engine,
         config,
     };
     Agent::start(parts, life).await
-}
-
-/// What placement keeps of the host.
-#[derive(Default)]
-struct Provided {
-    /// Its name.
-    name: String,
-    /// The provider was made.
-    known: bool,
-    inventories: Map<String, Value>,
-    traits: Vec<Value>,
-}
-
-/// A placement that agrees to everything and keeps what it is told of the host.
-fn placement((state, consumers): (&mut Provided, &[String]), request: &Received) -> Answer {
-    let generation = 1;
-    match (request.method.as_str(), request.path.rsplit('/').next().unwrap_or_default()) {
-        ("GET", "traits") if request.query.starts_with("name=in:") => {
-            let asked: Vec<&str> = request.query["name=in:".len()..].split(',').collect();
-            Answer::Json(200, json!({"traits": asked}))
-        }
-        ("GET", _) if request.path.starts_with("/allocations/") => Answer::Json(
-            200,
-            json!({"allocations": {"rp": {"resources": {"VCPU": 1}}}, "consumer_generation": 3, "project_id": "p",
-                   "user_id": "u"}),
-        ),
-        ("PUT", _) if request.path.starts_with("/allocations/") => Answer::Empty(204),
-        ("GET", "allocations") => {
-            let each = |uuid: &String| (uuid.clone(), json!({"resources": {"VCPU": 1}}));
-            let all: Map<String, Value> = consumers.iter().map(each).collect();
-            Answer::Json(200, json!({"allocations": all}))
-        }
-        ("POST", "resource_providers") => {
-            state.known = true;
-            Answer::Json(
-                200,
-                json!({"uuid": request.body["uuid"], "name": state.name, "generation": generation}),
-            )
-        }
-        (method, kind @ ("inventories" | "traits")) => {
-            if method == "PUT" && kind == "traits" {
-                state.traits = request.body["traits"].as_array().cloned().unwrap();
-            } else if method == "PUT" {
-                state.inventories = request.body["inventories"].as_object().cloned().unwrap();
-            }
-            Answer::Json(
-                200,
-                json!({"inventories": state.inventories, "traits": state.traits, "resource_provider_generation": generation}),
-            )
-        }
-        ("GET", _) if !state.known => Answer::Json(404, json!({"errors": []})),
-        ("GET", uuid) => {
-            Answer::Json(200, json!({"uuid": uuid, "name": state.name, "generation": generation}))
-        }
-        ("DELETE", _) => Answer::Empty(204),
-        _ => Answer::Json(404, json!({"errors": []})),
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::fuse::{Fuse, Step};
 use super::peer::{Answer, Peer, Received};
@@ -31,6 +32,10 @@ pub(crate) struct State {
     pub(crate) no_images: bool,
     /// Names of the images that containers were committed to.
     pub(crate) committed: BTreeSet<String>,
+    /// The members of each archive of a disk that came.
+    pub(crate) loads: Vec<Vec<String>>,
+    /// An archive without a layer is not taken, even if that is here.
+    pub(crate) wants_all_layers: bool,
     /// Volumes, with their options.
     pub(crate) volumes: BTreeMap<String, Value>,
     /// Name of the storage driver; overlay2 when empty.
@@ -189,7 +194,7 @@ fn of_containers(state: &mut State, request: &Received, (path, parts): (&str, &[
 /// Images and volumes.
 fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
     match (request.method.as_str(), parts) {
-        ("POST", ["images", "load"]) => Answer::Bytes(Vec::new()),
+        ("POST", ["images", "load"]) => load(state, &request.bytes),
         ("POST", ["commit"]) => commit(state, &request.query),
         ("GET", ["images", "json"]) => {
             let image = |name: &String| {
@@ -198,7 +203,7 @@ fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
             };
             Answer::Json(200, state.committed.iter().map(image).collect())
         }
-        ("GET", ["images", _, "get"]) => Answer::Bytes(b"an archive".to_vec()),
+        ("GET", ["images", _, "get"]) => Answer::Bytes(archive()),
         ("DELETE", ["images", name @ ..]) => match state.committed.remove(&name.join("/")) {
             true => Answer::Json(200, json!([])),
             false => not_found("image"),
@@ -216,15 +221,89 @@ fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
             Some(_) => Answer::Empty(204),
             None => not_found("volume"),
         },
-        // No instance has come from another host.
-        ("GET", ["images", ..]) if request.path.contains("nova-moved") => not_found("image"),
+        ("GET", ["images", name @ .., "json"]) if name.first() == Some(&"nova-moved") => {
+            match state.committed.contains(&name.join("/")) {
+                true => Answer::Json(200, committed()),
+                false => not_found("image"),
+            }
+        }
+        ("GET", ["images", "sha256:c0", "json"]) => Answer::Json(200, committed()),
         ("GET", ["images", ..]) if state.no_images => not_found("image"),
         ("GET", ["images", ..]) => {
-            Answer::Json(200, json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}}))
+            let layers = json!({"Type": "layers", "Layers": [digest(BASE)]});
+            Answer::Json(
+                200,
+                json!({"Id": "sha256:0123", "RepoTags": [], "Config": {"Cmd": ["/bin/init"]}, "RootFS": layers}),
+            )
         }
         (_, [what, ..]) => not_found(what),
         _ => not_found("page"),
     }
+}
+
+/// The layer of every image.
+const BASE: &[u8] = b"what an image begins with";
+
+/// The layer that a committed container has above it.
+const LAYER: &[u8] = b"what a container has written";
+
+/// The configuration of a committed container.
+fn configuration() -> String {
+    let layers = [BASE, LAYER].map(digest);
+    json!({"config": {"Cmd": ["/bin/init"]}, "rootfs": {"type": "layers", "diff_ids": layers}}).to_string()
+}
+
+/// Takes in the disk of an instance from another host; of other archives it is seen that they come.
+fn load(state: &mut State, archive: &[u8]) -> Answer {
+    let mut members = BTreeMap::new();
+    for member in tar::Archive::new(archive).entries().into_iter().flatten().flatten() {
+        let mut member = member;
+        let mut data = Vec::new();
+        let name = member.path().unwrap().display().to_string();
+        std::io::Read::read_to_end(&mut member, &mut data).unwrap();
+        members.insert(name, data);
+    }
+    let manifest = members.get("manifest.json").and_then(|text| serde_json::from_slice::<Value>(text).ok());
+    let Some(image) = manifest.map(|all| all[0].clone()) else { return Answer::Bytes(Vec::new()) };
+    let name = image["RepoTags"][0].as_str().unwrap_or_default();
+    if !name.starts_with("nova-moved/") {
+        return Answer::Bytes(Vec::new());
+    }
+    let layers: Vec<&str> = image["Layers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    if state.wants_all_layers && layers.iter().any(|layer| !members.contains_key(*layer)) {
+        return Answer::Json(500, json!({"message": "open a layer: no such file or directory"}));
+    }
+    // What came is what was committed there.
+    assert_eq!(members.get(*layers.last().unwrap()).map(Vec::as_slice), Some(LAYER));
+    state.committed.insert(name.to_owned());
+    state.loads.push(members.into_keys().collect());
+    Answer::Bytes(Vec::new())
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}")
+}
+
+/// A committed container as an image.
+fn committed() -> Value {
+    let layers = [BASE, LAYER].map(digest);
+    json!({"Id": digest(configuration().as_bytes()), "RepoTags": [], "Config": {"Cmd": ["/bin/init"]},
+           "RootFS": {"Type": "layers", "Layers": layers}})
+}
+
+/// `docker save` of it.
+fn archive() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, data) in
+        [("base.tar", BASE), ("layer.tar", LAYER), ("config.json", configuration().as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, data).unwrap();
+    }
+    tar.into_inner().unwrap()
 }
 
 /// Standard output in the frames of a stream without terminal.

@@ -11,6 +11,7 @@ struct State {
     /// Steps that are still done.
     left: Option<usize>,
     blown: bool,
+    taken: usize,
 }
 
 /// What a peer does about a request.
@@ -27,12 +28,17 @@ pub(crate) enum Step {
 impl Fuse {
     /// So many changes are made from now on; the agent hears of all but the last.
     pub(crate) fn burn(&self, steps: usize) {
-        *self.0.lock().unwrap() = State { left: Some(steps), blown: steps == 0 };
+        *self.0.lock().unwrap() = State { left: Some(steps), blown: steps == 0, taken: 0 };
     }
 
     /// All is well again, for another agent.
     pub(crate) fn mend(&self) {
         *self.0.lock().unwrap() = State::default();
+    }
+
+    /// Changes since the last [`Fuse::burn`] or [`Fuse::mend`].
+    pub(crate) fn taken(&self) -> usize {
+        self.0.lock().unwrap().taken
     }
 
     /// The agent waits for an answer that never comes.
@@ -46,6 +52,7 @@ impl Fuse {
         if state.blown {
             return Step::Dead;
         }
+        state.taken += usize::from(changes);
         match &mut state.left {
             Some(left) if changes => {
                 *left -= 1;

@@ -10,6 +10,7 @@
 pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cloud;
+pub(crate) mod conductor;
 pub(crate) mod dockerd;
 pub(crate) mod fuse;
 pub(crate) mod glance;
@@ -17,7 +18,9 @@ pub(crate) mod netns;
 pub(crate) mod neutron;
 pub(crate) mod nova;
 pub(crate) mod peer;
+pub(crate) mod placement;
 pub(crate) mod proxy;
+pub(crate) mod tap;
 pub(crate) mod wiring;
 
 use std::path::{Path, PathBuf};

@@ -82,6 +82,12 @@ impl Guest {
         std::thread::scope(|scope| scope.spawn(work).join().unwrap())
     }
 
+    /// How a TCP connection to `address`, where nothing listens, fails.
+    pub(crate) fn dials(&self, address: &str) -> std::io::ErrorKind {
+        let address: SocketAddr = address.parse().unwrap();
+        self.inside(|| TcpStream::connect_timeout(&address, PATIENCE).unwrap_err().kind())
+    }
+
     /// What a HTTP request to `address` from here is answered, as text with its head; None when nobody answers.
     /// `source`: the address to ask from.
     pub(crate) fn http(&self, source: Option<&str>, address: &str, request: &str) -> Option<String> {

@@ -9,9 +9,10 @@ use common::messaging::{
 };
 use common::shutdown::Shutdown;
 use futures_util::FutureExt;
+use nova_docker_agent::conductor::PEERS;
 use serde_json::{Map, Value, json};
 
-use super::fuse::{Fuse, Step};
+use super::conductor;
 
 /// A message of the agent.
 #[derive(Clone)]
@@ -32,6 +33,10 @@ pub(crate) struct Database {
     pub(crate) service: Option<Map<String, Value>>,
     /// The node's row.
     pub(crate) node: Option<Map<String, Value>>,
+    /// The rows of other hosts than the first.
+    pub(crate) others: BTreeMap<String, Host>,
+    /// Migrations by id.
+    pub(crate) migrations: BTreeMap<i64, Map<String, Value>>,
     /// Info caches by instance: the JSON text.
     pub(crate) caches: BTreeMap<String, String>,
     /// Rows of ports, by port.
@@ -47,15 +52,37 @@ pub(crate) struct Database {
     pub(crate) silent: Option<(String, bool)>,
     /// Saves are taken whatever state was expected.
     pub(crate) any_state: bool,
-    /// When it goes off, nothing is answered any more.
-    pub(crate) fuse: Fuse,
     /// Service version of the conductors.
     pub(crate) conductors: i64,
     /// Service version of the other computes.
     pub(crate) computes: i64,
 }
 
+/// What the database has of a host.
+#[derive(Default)]
+pub(crate) struct Host {
+    pub(crate) service: Option<Map<String, Value>>,
+    pub(crate) node: Option<Map<String, Value>>,
+}
+
 impl Database {
+    pub(super) fn service_of(&mut self, host: &str) -> &mut Option<Map<String, Value>> {
+        self.others.get_mut(host).map_or(&mut self.service, |other| &mut other.service)
+    }
+
+    pub(super) fn node_of(&mut self, host: &str) -> &mut Option<Map<String, Value>> {
+        self.others.get_mut(host).map_or(&mut self.node, |other| &mut other.node)
+    }
+
+    /// The node of this uuid; with one host its only node, whatever it is.
+    pub(super) fn node(&self, uuid: &str) -> Option<&Map<String, Value>> {
+        if self.others.is_empty() {
+            return self.node.as_ref();
+        }
+        let all = self.node.iter().chain(self.others.values().filter_map(|other| other.node.as_ref()));
+        all.into_iter().find(|node| node["uuid"] == uuid)
+    }
+
     /// The names of all calls since the last time.
     pub(crate) fn take_names(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log).into_iter().map(|sent| sent.name).collect()
@@ -63,7 +90,8 @@ impl Database {
 
     /// The recorded answer to a call, without what its sender has got: the recorded one had not sent that.
     fn recorded(&mut self, sent: &Sent) -> Option<Result<Value, RemoteError>> {
-        let from_table = sent.name.starts_with("Instance.") || sent.name.ends_with(".save");
+        let from_table = ["Instance.", "MigrationList."].iter().any(|table| sent.name.starts_with(table))
+            || sent.name.ends_with(".save");
         let answers = self.recorded.get_mut(&sent.name).filter(|_| !from_table)?;
         let mut answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         let known = sent.args["objinst"]["nova_object.data"].as_object();
@@ -95,7 +123,7 @@ impl Nova {
         let database = Arc::new(Mutex::new(Database { conductors: 74, ..Database::default() }));
         let transport: Arc<dyn Transport> = Arc::new(broker.clone());
         let rows = database.clone();
-        let handler: Handler = Arc::new(move |request| conductor(rows.clone(), request).boxed());
+        let handler: Handler = Arc::new(move |request| carry_out(rows.clone(), request).boxed());
         let endpoints = vec![
             Endpoint { namespace: None, version: (3, 0) },
             Endpoint { namespace: Some("baseapi"), version: (1, 0) },
@@ -118,6 +146,24 @@ impl Nova {
 
     pub(crate) fn with<T>(&self, action: impl FnOnce(&mut Database) -> T) -> T {
         action(&mut self.database.lock().unwrap())
+    }
+
+    /// A compute service on another host, which says yes to whatever it is asked; what it was asked is in the log.
+    pub(crate) async fn neighbour(&self, host: &str, life: &Shutdown) {
+        let rows = self.database.clone();
+        let handler: Handler = Arc::new(move |request| {
+            let sent = Sent::of(request);
+            let answer = if sent.name == "receive_disk" { json!("the disk") } else { Value::Null };
+            rows.lock().unwrap().log.push(sent);
+            std::future::ready(Ok(answer)).boxed()
+        });
+        let endpoints = vec![
+            Endpoint { namespace: None, version: (6, 5) },
+            Endpoint { namespace: Some(PEERS), version: (1, 0) },
+        ];
+        let server = Server::new(Arc::new(self.broker.clone()), endpoints, handler, life.clone());
+        let topic = |name: &str| Topic { exchange: "nova".into(), name: name.into(), host: host.into() };
+        server.serve(&[topic("compute"), topic("compute-alt")]).await.unwrap();
     }
 
     /// Casts to the agent on `host`.
@@ -173,25 +219,19 @@ pub(crate) fn name(method: &str, args: &Value) -> String {
         "object_action" => &args["objinst"]["nova_object.name"],
         other => return other.to_owned(),
     };
-    format!("{}.{}", text(class), text(&args["objmethod"]))
+    format!("{}.{}", conductor::text(class), conductor::text(&args["objmethod"]))
 }
 
-async fn conductor(database: Arc<Mutex<Database>>, request: Request) -> Result<Value, RemoteError> {
+async fn carry_out(database: Arc<Mutex<Database>>, request: Request) -> Result<Value, RemoteError> {
     let sent = Sent::of(request);
     let (answer, silent) = {
         let mut db = database.lock().unwrap();
-        let saves = ["Instance.save", "Instance.destroy", "InstanceInfoCache.save"];
-        let step = db.fuse.step(saves.contains(&sent.name.as_str()));
         db.log.push(sent.clone());
-        let silent = match step {
-            Step::Go => db.silent.take_if(|(which, _)| *which == sent.name),
-            Step::Last => Some((sent.name.clone(), true)),
-            Step::Dead => Some((sent.name.clone(), false)),
-        };
+        let silent = db.silent.take_if(|(which, _)| *which == sent.name);
         let answer = match silent {
             Some((_, false)) => Ok(Value::Null),
             _ => {
-                let own = answer(&mut db, &sent.name, &sent.args);
+                let own = conductor::answer(&mut db, &sent.name, &sent.args);
                 db.recorded(&sent).unwrap_or(own)
             }
         };
@@ -201,182 +241,4 @@ async fn conductor(database: Arc<Mutex<Database>>, request: Request) -> Result<V
         std::future::pending::<()>().await;
     }
     answer
-}
-
-/// As a newer conductor does for an older service; it cannot make a `RequestSpec` older.
-fn backport(object: &Value, versions: &Value) -> Result<Value, RemoteError> {
-    Ok(match object {
-        Value::Object(fields) => {
-            let each = fields.iter().map(|(name, value)| Ok((name.clone(), backport(value, versions)?)));
-            let mut fields = each.collect::<Result<Map<_, _>, RemoteError>>()?;
-            let known = fields.get("nova_object.name").and_then(|class| versions.get(class.as_str()?));
-            match known.cloned() {
-                Some(_) if fields["nova_object.name"] == "RequestSpec" => {
-                    let mut error = RemoteError::builtin(
-                        "IncompatibleObjectVersion",
-                        "Version 2.0 of RequestSpec is not supported",
-                    );
-                    error.module = "oslo_versionedobjects.exception".into();
-                    return Err(error);
-                }
-                Some(version) => drop(fields.insert("nova_object.version".into(), version)),
-                None => {}
-            }
-            Value::Object(fields)
-        }
-        Value::Array(values) => {
-            values.iter().map(|value| backport(value, versions)).collect::<Result<_, _>>()?
-        }
-        other => other.clone(),
-    })
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Value, RemoteError> {
-    let first = || text(&args["args"][0]);
-    match name {
-        "object_backport_versions" => backport(&args["objinst"], &args["object_versions"]),
-        "ping" => Ok(json!({"service": "conductor"})),
-        "Service.get_minimum_version_multi" => {
-            let computes = args["args"][0][0] == "nova-compute";
-            Ok(json!(if computes { db.computes } else { db.conductors }))
-        }
-        "Service.get_by_host_and_binary" => {
-            Ok(db.service.clone().map_or(Value::Null, |row| object("Service", "1.22", row)))
-        }
-        "Service.create" => Ok(create(&mut db.service, args)),
-        "Service.save" => Ok(save(db.service.as_mut(), args)),
-        "ComputeNodeList.get_all_by_uuids" => {
-            Ok(list("ComputeNodeList", db.node.iter().map(|row| object("ComputeNode", "1.19", row.clone()))))
-        }
-        "ComputeNode.get_by_uuid" => match &db.node {
-            Some(row) => Ok(object("ComputeNode", "1.19", row.clone())),
-            None => Err(RemoteError::nova("ComputeHostNotFound", "no such node", 404)),
-        },
-        "ComputeNode.create" => Ok(create(&mut db.node, args)),
-        "ComputeNode.save" => Ok(save(db.node.as_mut(), args)),
-        "Instance.get_by_uuid" => match db.instances.get(&first()) {
-            Some(row) => Ok(object("Instance", "2.8", row.clone())),
-            None => Err(not_found()),
-        },
-        "InstanceList.get_by_host" => {
-            let host = json!(first());
-            let rows = db.instances.values().filter(|row| row.get("host") == Some(&host));
-            Ok(list("InstanceList", rows.map(|row| object("Instance", "2.8", row.clone()))))
-        }
-        "MigrationList.get_by_filters" => Ok(list("MigrationList", [].into_iter())),
-        "InstanceList.get_by_filters" => {
-            let rows = db.instances.values().filter(|row| matches(row, &args["args"][0]));
-            Ok(list("InstanceList", rows.map(|row| object("Instance", "2.8", row.clone()))))
-        }
-        "InstanceInfoCache.get_by_instance_uuid" => {
-            let text = db.caches.get(&first()).cloned().unwrap_or_else(|| "[]".into());
-            let data = json!({"instance_uuid": first(), "network_info": text});
-            Ok(object("InstanceInfoCache", "1.5", data.as_object().cloned().unwrap()))
-        }
-        "InstanceInfoCache.save" => {
-            let data = sent(args);
-            db.caches.insert(text(&data["instance_uuid"]), text(&data["network_info"]));
-            Ok(json!([{"obj_what_changed": []}, null]))
-        }
-        "VirtualInterface.create" => {
-            let mut data = sent(args);
-            data.insert("id".into(), json!(db.interfaces.len() + 1));
-            db.interfaces.insert(text(&data["uuid"]), data);
-            Ok(json!([{"obj_what_changed": []}, null]))
-        }
-        "VirtualInterface.get_by_uuid" => Ok(db
-            .interfaces
-            .get(&first())
-            .map_or(Value::Null, |row| object("VirtualInterface", "1.3", row.clone()))),
-        "VirtualInterface.destroy" => {
-            let id = sent(args)["id"].clone();
-            db.interfaces.retain(|_, row| row["id"] != id);
-            Ok(json!([{"obj_what_changed": []}, null]))
-        }
-        "VirtualInterface.delete_by_instance_uuid" => {
-            db.interfaces.clear();
-            Ok(Value::Null)
-        }
-        "VirtualInterfaceList.get_by_instance_uuid" => {
-            let rows = db.interfaces.values().map(|row| object("VirtualInterface", "1.3", row.clone()));
-            Ok(list("VirtualInterfaceList", rows))
-        }
-        "Instance.save" => save_instance(db, args),
-        "Instance.destroy" => {
-            match db.instances.remove(&text(&args["objinst"]["nova_object.data"]["uuid"])) {
-                Some(_) => Ok(json!([{}, null])),
-                None => Err(not_found()),
-            }
-        }
-        _ if args.get("objinst").is_some() => Ok(json!([{"obj_what_changed": []}, null])),
-        _ => Ok(Value::Null),
-    }
-}
-
-/// Nova's filters, as far as they are asked by: the tables hold no deleted rows.
-fn matches(row: &Map<String, Value>, filters: &Value) -> bool {
-    filters.as_object().unwrap().iter().all(|(field, wanted)| match (field.as_str(), wanted) {
-        ("deleted", wanted) => wanted == &json!(false),
-        (field, Value::Array(any)) => any.contains(row.get(field).unwrap_or(&Value::Null)),
-        (field, one) => row.get(field).unwrap_or(&Value::Null) == one,
-    })
-}
-
-fn not_found() -> RemoteError {
-    RemoteError::nova("InstanceNotFound", "Instance could not be found.", 404)
-}
-
-fn list(name: &str, objects: impl Iterator<Item = Value>) -> Value {
-    let mut data = Map::new();
-    data.insert("objects".into(), objects.collect());
-    object(name, "1.0", data)
-}
-
-fn sent(args: &Value) -> Map<String, Value> {
-    args["objinst"]["nova_object.data"].as_object().cloned().unwrap_or_default()
-}
-
-fn create(row: &mut Option<Map<String, Value>>, args: &Value) -> Value {
-    let mut data = sent(args);
-    data.insert("id".into(), json!(7));
-    *row = Some(data);
-    json!([{"id": 7, "obj_what_changed": []}, null])
-}
-
-fn save(row: Option<&mut Map<String, Value>>, args: &Value) -> Value {
-    if let Some(row) = row {
-        row.extend(sent(args));
-    }
-    json!([{"obj_what_changed": []}, null])
-}
-
-/// Compare and swap, as in Nova's database.
-fn save_instance(db: &mut Database, args: &Value) -> Result<Value, RemoteError> {
-    let (data, any_state) = (sent(args), db.any_state);
-    let Some(row) = db.instances.get_mut(&text(&data["uuid"])) else { return Err(not_found()) };
-    let null = Value::Null;
-    for (field, error) in [("task_state", "UnexpectedTaskStateError"), ("vm_state", "InstanceUpdateConflict")]
-    {
-        let actual = row.get(field).unwrap_or(&null);
-        let expected = args["kwargs"].get(format!("expected_{field}")).and_then(Value::as_array);
-        if !any_state && expected.is_some_and(|expected| !expected.contains(actual)) {
-            let deleting = actual == "deleting";
-            let class = if deleting { "UnexpectedDeletingTaskStateError" } else { error };
-            return Err(RemoteError::nova(
-                class,
-                format!("Conflict updating instance. Actual: {actual}"),
-                500,
-            ));
-        }
-    }
-    row.extend(data.clone());
-    // As the conductor: every field that the sender has not got, or has otherwise.
-    let mut updates = row.clone();
-    updates.retain(|field, value| data.get(field) != Some(value));
-    updates.insert("obj_what_changed".into(), json!([]));
-    Ok(json!([updates, null]))
 }

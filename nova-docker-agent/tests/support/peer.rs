@@ -15,6 +15,8 @@ pub(crate) struct Received {
     pub(crate) query: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) bytes: web::Bytes,
 }
 
 impl Received {
@@ -91,6 +93,7 @@ async fn answer(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
         query: request.query_string().to_owned(),
         headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        bytes: body,
     };
     let answer = (shared.script)(&received);
     shared.log.lock().unwrap().push(received);

@@ -1,6 +1,6 @@
 //! A host that plugs nothing and remembers what it was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use common::ids::{InstanceUuid, PortId};
@@ -17,6 +17,8 @@ pub(crate) struct Wiring {
     pub(crate) plugged: Mutex<BTreeMap<PortId, InstanceUuid>>,
     /// Ports in the order in which they were plugged.
     pub(crate) history: Mutex<Vec<PortId>>,
+    /// Namespaces that are silent, by a process in them.
+    pub(crate) silent: Mutex<BTreeSet<u32>>,
     /// The next plug fails.
     pub(crate) refuse: Mutex<bool>,
 }
@@ -43,8 +45,21 @@ impl Plug for Wiring {
         std::future::ready(Ok(())).boxed()
     }
 
+    fn silence(&self, pid: u32, silent: bool) -> BoxFuture<'_, Result<(), Error>> {
+        let mut namespaces = self.silent.lock().unwrap();
+        match silent {
+            true => namespaces.insert(pid),
+            false => namespaces.remove(&pid),
+        };
+        std::future::ready(Ok(())).boxed()
+    }
+
     fn ready(&self, _port: PortId) -> BoxFuture<'_, Result<(), Error>> {
         std::future::pending().boxed()
+    }
+
+    fn switch(&self) -> BoxFuture<'_, Option<Result<(), Error>>> {
+        std::future::ready(Some(Ok(()))).boxed()
     }
 
     fn ports(&self) -> BoxFuture<'_, Result<Vec<Plugged>, Error>> {

@@ -8,7 +8,8 @@ use tests::network::{Guest, Lab, allow, becomes, delete, tcp};
 
 use super::{Checks, Stage, is_not};
 
-/// An address of the network that nobody has.
+/// An address of the network that nobody has, and that Neutron gives nobody (see `Lab::network`): as one's own it would pass,
+/// and as an allowed address pair make the port a virtual one, which is on no host.
 const FOREIGN: &str = "10.82.1.250";
 
 pub(super) async fn check(stage: &mut Stage<'_>, checks: &mut Checks) -> Result<()> {

@@ -1,25 +1,45 @@
 //! The demo's networks: `public` with the floating addresses, `private` behind a router, and who may come in with which key.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::cloud::Cloud;
-use crate::cloud::networks::{NETWORK, ROUTER, SECURITY_GROUP, SUBNET};
+use crate::cloud::networks::{NETWORK, ROUTER, SECURITY_GROUP, SUBNET, SUBNET_POOL};
+use crate::logins::secret_file;
 use crate::settings::Settings;
 
 /// The provider network.
 const PUBLIC: &str = "public";
 /// The tenants' network.
 pub(crate) const PRIVATE: &str = "private";
-/// Subnet of [`PRIVATE`].
-const PRIVATE_SUBNET: &str = "192.168.77.0/24";
+/// Where Neutron cuts the subnets from that it makes for `openstack server create --nic auto`.
+const AUTO_SUBNETS: &str = "10.224.0.0/12";
+/// Length of their prefix.
+const AUTO_PREFIX: u8 = 24;
 /// The security group, the router, and the key pair.
 pub(crate) const NAME: &str = "demo";
+
+/// What the part of a project is called: the administrator sees those of all, so no name is there twice.
+pub(crate) struct Tenant {
+    /// Its network and subnet.
+    pub(crate) network: &'static str,
+    cidr: &'static str,
+    router: &'static str,
+    security_group: &'static str,
+}
+
+/// The project of the first server.
+const OF_ADMIN: Tenant =
+    Tenant { network: PRIVATE, cidr: "192.168.77.0/24", router: NAME, security_group: NAME };
+/// The project of the plain user.
+pub(crate) const OF_USER: Tenant = Tenant {
+    network: "demo-net",
+    cidr: "192.168.78.0/24",
+    router: "demo-router",
+    security_group: "demo-access",
+};
 /// SSH and the web server of the demo image.
 const OPEN_PORTS: [u16; 2] = [22, 80];
 
@@ -38,7 +58,8 @@ pub(crate) struct Networks {
 /// Makes what is missing.
 pub(crate) async fn ensure(settings: &Settings, cloud: &Cloud) -> Result<Networks> {
     let provider = &settings.config.configuration.networks.provider_subnet;
-    let public = json!({ "name": PUBLIC, "router:external": true,
+    // The default one of the external networks, to which a project's own network is connected when Neutron makes it.
+    let public = json!({ "name": PUBLIC, "router:external": true, "is_default": true,
         "provider:network_type": "flat", "provider:physical_network": "physnet1" });
     let public = cloud.ensure_network_resource(NETWORK, public).await?;
     // The first ten addresses are for the gateway and whatever a person puts there by hand.
@@ -48,21 +69,42 @@ pub(crate) async fn ensure(settings: &Settings, cloud: &Cloud) -> Result<Network
             "end": provider.host(provider.size() - 2).to_string() }] });
     cloud.ensure_network_resource(SUBNET, subnet).await?;
 
-    let private = cloud.ensure_network_resource(NETWORK, json!({ "name": PRIVATE })).await?;
-    let subnet = json!({ "name": PRIVATE, "network_id": private, "ip_version": 4, "cidr": PRIVATE_SUBNET,
+    let pool = json!({ "name": "auto", "prefixes": [AUTO_SUBNETS], "default_prefixlen": AUTO_PREFIX,
+        "is_default": true, "shared": true });
+    cloud.ensure_network_resource(SUBNET_POOL, pool).await?;
+
+    let (private, router) = tenant(settings, cloud, &public, &OF_ADMIN).await?;
+    Ok(Networks { public, private, router, key: key(settings, cloud).await? })
+}
+
+/// The part of the plain user, in whose session `cloud` is.
+pub(crate) async fn of_user(settings: &Settings, cloud: &Cloud, public: &str) -> Result<()> {
+    tenant(settings, cloud, public, &OF_USER).await.map(drop)
+}
+
+/// A network behind a router, and who may come in. Ids of the network and of the router.
+async fn tenant(
+    settings: &Settings,
+    cloud: &Cloud,
+    public: &str,
+    names: &Tenant,
+) -> Result<(String, String)> {
+    let provider = &settings.config.configuration.networks.provider_subnet;
+    let network = cloud.ensure_network_resource(NETWORK, json!({ "name": names.network })).await?;
+    let subnet = json!({ "name": names.network, "network_id": network, "ip_version": 4, "cidr": names.cidr,
         "dns_nameservers": [provider.gateway().to_string()] });
     let subnet = cloud.ensure_network_resource(SUBNET, subnet).await?;
-    let router = json!({ "name": NAME, "external_gateway_info": { "network_id": public } });
+    let router = json!({ "name": names.router, "external_gateway_info": { "network_id": public } });
     let router = cloud.ensure_network_resource(ROUTER, router).await?;
     cloud.ensure_router_interface(&router, &subnet).await?;
 
-    let group = json!({ "name": NAME, "description": "SSH, HTTP and ping from everywhere" });
+    let group = json!({ "name": names.security_group, "description": "SSH, HTTP and ping from everywhere" });
     let group = cloud.ensure_network_resource(SECURITY_GROUP, group).await?;
     for port in OPEN_PORTS {
         cloud.ensure_ingress(&group, "tcp", Some(port)).await?;
     }
     cloud.ensure_ingress(&group, "icmp", None).await?;
-    Ok(Networks { public, private, router, key: key(settings, cloud).await? })
+    Ok((network, router))
 }
 
 /// The file of the private key. Nova keeps the public half only: when either half is missing both are made anew.
@@ -72,16 +114,6 @@ async fn key(settings: &Settings, cloud: &Cloud) -> Result<PathBuf> {
         return Ok(path);
     }
     let private = cloud.new_keypair(NAME).await?;
-    write(&path, private.reveal()).with_context(|| format!("cannot write {}", path.display()))?;
+    secret_file(&path, private.reveal()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
-}
-
-/// For its owner only, from the first byte on.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(new, path)
 }

@@ -5,7 +5,9 @@
 //!   `metadata` 169.254.x.y/32 ═veth═ one device for each instance
 //!                                    lo 169.254.169.254:80 ── proxy.rs ──► nova-metadata, with signed headers
 //! ```
-//! The guest keeps its port 80 and needs no port of Neutron's for this. It is known by its address on its veth, which it
+//! The guest keeps its port 80 and needs no port of Neutron's for this. (A listener in its own namespace would need no device
+//! there, but as long as it listens on one address nobody else can on all of them: web servers in guests would not start. To
+//! turn the requests aside to another port takes NAT, and connection tracking for all that the guest does.) It is known by its address on its veth, which it
 //! cannot change: it has no capability for that, and a frame with another one's address is dropped on arrival. The
 //! namespace has no name and ends with the agent; what its instances have of it is made again at the next start.
 

@@ -101,6 +101,11 @@ impl Ovs {
         }
     }
 
+    /// Whether there is a connection, or one can be made.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        self.connection().await.map(drop)
+    }
+
     /// Adds the tap of `plan` to its bridge, and returns when the switch has opened it.
     pub(super) async fn add_port(&self, plan: &NicPlan) -> Result<(), Error> {
         let external_ids = json!([

@@ -79,6 +79,18 @@ impl Sandboxes {
         running(&self.inspect(uuid).await?.ok_or(Error::NotFound { uuid })?, true)
     }
 
+    /// Creates and starts the sandbox of `instance` if it has none. False when it has one, running or not.
+    ///
+    /// # Errors
+    /// When dockerd does not do it.
+    pub async fn make(&self, instance: &InstanceSpec) -> Result<bool, Error> {
+        let made = self.inspect(instance.uuid).await?.is_none();
+        if made {
+            self.ensure(instance).await?;
+        }
+        Ok(made)
+    }
+
     /// The sandbox of `uuid` if it runs; nothing is changed.
     ///
     /// # Errors

@@ -1,0 +1,1 @@
+../../tests/browser/test_user.py
