@@ -1,4 +1,4 @@
-"""A user at the dashboard in a real browser: what its tests share."""
+"""A real browser, and a user with it at the dashboard: what the tests share."""
 
 import json
 import os
@@ -18,11 +18,8 @@ OPERATION = 90
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-class Dashboard(unittest.TestCase):
-    """Logged in as one of the users."""
-
-    # Names of the settings with the login.
-    USER, PASSWORD = 'user', 'password'
+class InBrowser(unittest.TestCase):
+    """A browser, once for all tests of a class."""
 
     @classmethod
     def setUpClass(cls):
@@ -31,6 +28,17 @@ class Dashboard(unittest.TestCase):
         cls.browser = cls.playwright.chromium.launch(
             executable_path=CHROMIUM, args=['--no-sandbox', '--disable-dev-shm-usage'])
         cls.addClassCleanup(cls.browser.close)
+
+
+class Dashboard(InBrowser):
+    """Logged in as one of the users."""
+
+    # Names of the settings with the login.
+    USER, PASSWORD = 'user', 'password'
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
         # The platform signs its certificate itself.
         cls.context = cls.browser.new_context(
             ignore_https_errors=True, base_url=SETTINGS['site'], viewport={'width': 1300, 'height': 900})

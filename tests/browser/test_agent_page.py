@@ -4,17 +4,13 @@ the folder of the logs.
 Run by `octopenstack test`; URLs and logins are in /etc/browser/settings.json.
 """
 
-import json
-import os
-import pathlib
 import unittest
 
 import openstack
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-SETTINGS = json.loads(pathlib.Path(os.environ.get('SETTINGS', '/etc/browser/settings.json')).read_text())
-SCREENSHOTS = pathlib.Path(os.environ.get('SCREENSHOTS', '/var/log/octopenstack'))
-CHROMIUM = os.environ.get('CHROMIUM', '/usr/bin/chromium-headless-shell')
+from dashboard import SCREENSHOTS, SETTINGS, InBrowser
+
 # The server that `demo` boots.
 SERVER = 'demo-1'
 # Names are their owners' choice: this one must stay a name.
@@ -23,14 +19,10 @@ HOSTILE = '<img src=x onerror="document.title=1">'
 PATIENCE = 60_000
 
 
-class AgentPage(unittest.TestCase):
+class AgentPage(InBrowser):
     @classmethod
     def setUpClass(cls):
-        cls.playwright = sync_playwright().start()
-        cls.addClassCleanup(cls.playwright.stop)
-        cls.browser = cls.playwright.chromium.launch(
-            executable_path=CHROMIUM, args=['--no-sandbox', '--disable-dev-shm-usage'])
-        cls.addClassCleanup(cls.browser.close)
+        super().setUpClass()
         cls.cloud = openstack.connect(
             auth_url=SETTINGS['auth_url'], username=SETTINGS['user'], password=SETTINGS['password'],
             project_name=SETTINGS['project'], user_domain_name='Default', project_domain_name='Default',

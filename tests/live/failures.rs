@@ -8,7 +8,7 @@ use tests::{
     host::Host,
 };
 
-use crate::{FLAVOR, shared, small};
+use crate::{shared, small};
 
 /// Boots, expects ERROR with a fault that holds `cause`, and looks for leftovers.
 pub(crate) async fn fails_with(cloud: &Cloud, boot: &Boot<'_>, cause: &str) -> Result<()> {
@@ -80,7 +80,7 @@ async fn deleting_a_server_that_builds_leaves_nothing() -> Result<()> {
     let padding = vec![7_u8; 32 << 20];
     let archive = docker_archive("octo/slow:1", &["/a"], &[("a", &padding, 0o755)])?;
     cloud.upload_image("slow", "docker", archive).await?;
-    let id = cloud.boot(&Boot { name: "early", image: "slow", flavor: FLAVOR, extra: json!(null) }).await?;
+    let id = cloud.boot(&Boot { image: "slow", ..small("early") }).await?;
     cloud.delete(&id).await?;
     // nova-api deletes a server that has no host yet by itself; the agent then learns it from its next save.
     for _ in 0..100 {

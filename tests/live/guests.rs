@@ -47,7 +47,7 @@ async fn a_container_is_as_people_describe_it_also_when_it_is_made_again() -> Re
         "docker:ulimit_nofile": "200:300", "quota:disk_write_bytes_sec": "10485760"});
     let flavor = flavor(&cloud, "described", specs).await?;
     let metadata = json!({"metadata": {"docker_env_GREETING": "server", "docker_tty": "true"}});
-    let boot = Boot { name: "described", image: "described", flavor: "described", extra: metadata };
+    let boot = Boot { image: "described", flavor: "described", extra: metadata, ..small("described") };
     let server = cloud.boot_active(&boot).await?;
     let id = text(&server["id"]);
     let name = format!("nova-{id}");

@@ -1,22 +1,11 @@
 //! Which of two hosts a server may be on: server groups, and aggregates that are availability zones.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
-use tests::cloud::{Cloud, text};
+use serde_json::json;
+use tests::cloud::{Boot, Cloud, text};
 
 use crate::hosts::{host_of, hosts, with_second};
-use crate::{FLAVOR, IMAGE, alone};
-
-/// Boots a server of a group, or with other hints.
-async fn boot(cloud: &Cloud, name: &str, (more, hints): (Value, Value)) -> Result<String> {
-    let mut server = json!({"name": name, "imageRef": cloud.image_id(IMAGE).await?,
-        "flavorRef": cloud.flavor_id(FLAVOR).await?, "networks": "none"});
-    for (key, value) in more.as_object().into_iter().flatten() {
-        server[key] = value.clone();
-    }
-    let body = json!({"server": server, "os:scheduler_hints": hints});
-    Ok(text(&cloud.post("compute", "/servers", body).await?["server"]["id"]).to_owned())
-}
+use crate::{alone, small};
 
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
@@ -32,17 +21,16 @@ async fn groups() -> Result<()> {
         let body = json!({"server_group": {"name": policy, "policy": policy}});
         let group =
             text(&cloud.post("compute", "/os-server-groups", body).await?["server_group"]["id"]).to_owned();
-        let hint = || (Value::Null, json!({ "group": group }));
+        let member = |name| Boot { hints: json!({ "group": group }), ..small(name) };
         // Both at once: the scheduler may decide twice the same, and the hosts look again.
-        let (one, two) =
-            (boot(&cloud, "groups-one", hint()).await?, boot(&cloud, "groups-two", hint()).await?);
+        let (one, two) = (cloud.boot(&member("groups-one")).await?, cloud.boot(&member("groups-two")).await?);
         for server in [&one, &two] {
             cloud.wait_for(server, "ACTIVE").await?;
         }
         let on = [host_of(&cloud, &one).await?, host_of(&cloud, &two).await?];
         ensure!((on[0] != on[1]) == (hosts_wanted == 2), "{policy}: {on:?}");
         if policy == "anti-affinity" {
-            let third = boot(&cloud, "groups-three", hint()).await?;
+            let third = cloud.boot(&member("groups-three")).await?;
             let failed = cloud.wait_for(&third, "ERROR").await?;
             ensure!(failed["fault"]["message"].to_string().contains("No valid host"), "{}", failed["fault"]);
             left.push(third);
@@ -75,7 +63,7 @@ async fn zone() -> Result<()> {
     let path = format!("/os-aggregates/{aggregate}/action");
     cloud.post("compute", &path, json!({"add_host": {"host": second}})).await?;
     let booted = async {
-        let id = boot(&cloud, "zone", (json!({"availability_zone": "zone-2"}), json!({}))).await?;
+        let id = cloud.boot(&Boot { extra: json!({"availability_zone": "zone-2"}), ..small("zone") }).await?;
         let server = cloud.wait_for(&id, "ACTIVE").await?;
         ensure!(host_of(&cloud, &id).await? == second, "it is not on the host of the zone");
         ensure!(server["OS-EXT-AZ:availability_zone"] == "zone-2", "{server}");

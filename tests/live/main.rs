@@ -52,5 +52,11 @@ async fn alone() -> RwLockWriteGuard<'static, ()> {
 
 /// The smallest server of that name.
 fn small(name: &str) -> tests::cloud::Boot<'_> {
-    tests::cloud::Boot { name, image: IMAGE, flavor: FLAVOR, extra: serde_json::Value::Null }
+    tests::cloud::Boot {
+        name,
+        image: IMAGE,
+        flavor: FLAVOR,
+        extra: serde_json::Value::Null,
+        hints: serde_json::Value::Null,
+    }
 }

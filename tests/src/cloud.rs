@@ -69,6 +69,8 @@ pub struct Boot<'a> {
     pub flavor: &'a str,
     /// Further keys of the `server` in the request, over the ones above.
     pub extra: Value,
+    /// The scheduler's hints; none when null.
+    pub hints: Value,
 }
 
 impl Cloud {
@@ -264,7 +266,11 @@ impl Cloud {
         let mut server = json!({"name": boot.name, "imageRef": self.image_id(boot.image).await?,
             "flavorRef": self.flavor_id(boot.flavor).await?, "networks": "none"});
         merge(&mut server, &boot.extra);
-        let answer = self.post("compute", "/servers", json!({"server": server})).await?;
+        let mut body = json!({"server": server});
+        if !boot.hints.is_null() {
+            body["os:scheduler_hints"] = boot.hints.clone();
+        }
+        let answer = self.post("compute", "/servers", body).await?;
         Ok(text(&answer["server"]["id"]).to_owned())
     }
 

@@ -1,17 +1,14 @@
 //! `bench console`: from a key to its echo through load balancer, nova-serialproxy and agent, against a shell that Docker starts
 //! in the same container, in turn; and how long pages of the dashboard take.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use bollard::container::LogOutput;
-use bollard::errors::Error as DockerError;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use common::docker::{Engine, Terminal};
 use common::secret::Secret;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use reqwest::Client;
 use reqwest::redirect::Policy;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::stats::Samples;
@@ -19,7 +16,6 @@ use super::table::{Goal, Row, Table};
 use super::websocket::WebSocket;
 use super::{Error, pages};
 use crate::cloud::{Cloud, NewServer};
-use crate::engine::Docker;
 use crate::printer::Printer;
 
 /// How often the API is asked.
@@ -34,6 +30,8 @@ const QUIET: Duration = Duration::from_millis(50);
 const GREETING: Duration = Duration::from_secs(2);
 /// The server of the benchmark.
 const NAME: &str = "bench-console";
+/// Of the terminal beside, in columns and rows.
+const SIZE: (u16, u16) = (80, 24);
 /// The key, and what takes it back.
 const KEY: u8 = b'x';
 const BACK: &[u8] = b"\x7f";
@@ -62,7 +60,7 @@ pub(crate) struct Subjects {
 /// When the server fails, its console gives no echo, or the dashboard no page.
 pub(crate) async fn run(
     cloud: &Cloud,
-    docker: &Docker,
+    engine: &Engine,
     printer: &Printer,
     subjects: &Subjects,
     keys: u32,
@@ -83,7 +81,8 @@ pub(crate) async fn run(
     let echoes = async {
         let url = cloud.serial_console(&server).await?;
         let console = Shell::Console(WebSocket::open(&client, &url, site).await?);
-        let beside = Shell::beside(docker, &format!("nova-{server}")).await?;
+        let beside = engine.open_terminal(&format!("nova-{server}"), &["/bin/sh"], SIZE).await?;
+        let beside = Shell::Exec(beside);
         echoes(console, beside, keys).await
     };
     let echoes = echoes.await;
@@ -98,37 +97,16 @@ pub(crate) async fn run(
 /// A shell in the container, by the one way or the other.
 enum Shell {
     Console(WebSocket),
-    Exec {
-        output: Pin<Box<dyn Stream<Item = Result<LogOutput, DockerError>> + Send>>,
-        input: Pin<Box<dyn AsyncWrite + Send>>,
-    },
+    Exec(Terminal),
 }
 
 impl Shell {
-    async fn beside(docker: &Docker, container: &str) -> Result<Self, Error> {
-        let options = CreateExecOptions {
-            cmd: Some(vec!["/bin/sh"]),
-            env: Some(vec!["TERM=xterm"]),
-            tty: Some(true),
-            attach_stdin: Some(true),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..CreateExecOptions::default()
-        };
-        let exec = docker.api().create_exec(container, options).await?;
-        let options = StartExecOptions { tty: true, ..StartExecOptions::default() };
-        match docker.api().start_exec(&exec.id, Some(options)).await? {
-            StartExecResults::Attached { output, input } => Ok(Self::Exec { output, input }),
-            StartExecResults::Detached => Err(Error::NotRunning(container.to_owned())),
-        }
-    }
-
     async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Self::Console(socket) => socket.send(bytes).await,
-            Self::Exec { input, .. } => {
-                input.write_all(bytes).await?;
-                input.flush().await
+            Self::Exec(terminal) => {
+                terminal.input.write_all(bytes).await?;
+                terminal.input.flush().await
             }
         }
     }
@@ -136,9 +114,8 @@ impl Shell {
     async fn receive(&mut self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Console(socket) => socket.receive().await,
-            Self::Exec { output, .. } => match output.next().await {
-                Some(Ok(output)) => Ok(output.into_bytes().to_vec()),
-                Some(Err(error)) => Err(std::io::Error::other(error)),
+            Self::Exec(terminal) => match terminal.output.next().await {
+                Some(output) => output.map_err(std::io::Error::other),
                 None => Err(std::io::ErrorKind::UnexpectedEof.into()),
             },
         }

@@ -86,6 +86,9 @@ pub(crate) enum Error {
     /// nova-serialproxy, or the load balancer, does not open a console.
     #[error("a console's URL is answered {0} and not with a WebSocket")]
     NoConsole(reqwest::StatusCode),
+    /// Docker starts no shell in a server.
+    #[error(transparent)]
+    Shell(#[from] common::docker::Error),
     /// A shell does not show what is typed.
     #[error("a shell does not show what is typed into it")]
     Echo(#[source] std::io::Error),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use reqwest::header::{COOKIE, REFERER, SET_COOKIE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, Url};
 
 use super::Error;
 use super::stats::Samples;
@@ -88,12 +88,13 @@ impl Visit<'_> {
         fields.retain(|(name, _)| name != "username" && name != "password");
         fields.push(("username".to_owned(), user.to_owned()));
         fields.push(("password".to_owned(), password.to_owned()));
-        let body: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+        // A form's body is written as a query is.
+        let written = Url::parse_with_params(self.site, &fields);
+        let body = written.ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
         let request = self.client.post(format!("{}{PATH}", self.site)).header(COOKIE, self.cookies());
         let request = request.header(REFERER, format!("{}{PATH}", self.site));
         let request = request.header("Content-Type", "application/x-www-form-urlencoded");
-        let answer = request.body(body.join("&")).send().await.map_err(|source| self.failed(source))?;
+        let answer = request.body(body).send().await.map_err(|source| self.failed(source))?;
         // The form once more means that the login was refused.
         if answer.status() != StatusCode::FOUND {
             return Err(Error::Page { path: PATH.to_owned(), status: answer.status() });
@@ -146,15 +147,6 @@ fn hidden(form: &str) -> Vec<(String, String)> {
     tags.filter_map(|tag| Some((attribute(tag, "name")?, attribute(tag, "value")?))).collect()
 }
 
-/// For a form's body: all but letters and digits as `%XX`.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +157,6 @@ mod tests {
                     name=\"username\" id=\"id_username\"><input name=\"region\" value=\"default\" /></form>";
         let expected = [("csrfmiddlewaretoken", "abc"), ("region", "default")];
         assert_eq!(hidden(form), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(encoded("a b&ü"), "a%20b%26%C3%BC");
     }
 
     #[test]

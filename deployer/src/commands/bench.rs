@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use common::docker::Engine;
 
 use crate::apply::Apply;
 use crate::bench::table::Table;
@@ -11,9 +12,11 @@ use crate::bench::{Side, Sides, Subjects, boot, console, network, platform};
 use crate::bootstrap::secrets;
 use crate::cli::{Bench, Converge};
 use crate::cloud::{Cloud, Quota};
-use crate::engine::Docker;
+use crate::engine::{Docker, address};
 use crate::plan::platform::{ADMIN_SECRET, BROKER_SECRET, BROKER_USER, Platform};
 use crate::settings::Settings;
+
+use super::second_host;
 
 /// Profile with nova-compute's fake driver.
 const PROFILE: &str = "bench";
@@ -24,10 +27,6 @@ const THEIRS: &str = "nova-compute-fake";
 const THEIR_HOST: &str = "fake1";
 /// The port of the agent's `/metrics`, as in its template.
 const METRICS_PORT: u16 = 9774;
-/// Profile with a second hypervisor, the service of its agent, and the socket of its engine in that one's folder.
-const SECOND_PROFILE: &str = "second-host";
-const SECOND_AGENT: &str = "nova-docker-agent-2";
-const SECOND_SOCKET: &str = "engine/docker.sock";
 /// Longest wait for a restarted compute service.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -129,22 +128,22 @@ async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
 
 /// The second hypervisor of this machine, where its profile is in use (`tests/second-engine` has started its engine).
 async fn second(settings: &Settings) -> Result<Option<network::Second>> {
-    if !settings.profiles.iter().any(|profile| profile == SECOND_PROFILE) {
-        settings.printer.step(
-            "without the way between two hosts: it needs tests/second-engine and --profile second-host",
-        );
+    if !settings.profiles.iter().any(|profile| profile == second_host::PROFILE) {
+        settings.printer.step(&format!(
+            "without the way between two hosts: it needs tests/second-engine and --profile {}",
+            second_host::PROFILE
+        ));
         return Ok(None);
     }
-    let socket = settings.paths.host_folder(SECOND_AGENT).join(SECOND_SOCKET);
-    let host = format!("{}-2", settings.config.configuration.compute.host);
-    Ok(Some(network::Second { host, docker: Docker::at(&socket).await? }))
+    let docker = Docker::at(&second_host::socket(settings)).await?;
+    Ok(Some(network::Second { host: second_host::name(settings), docker }))
 }
 
 /// On the platform as it is, with a server of its own.
 async fn consoles(settings: &Settings, keys: u32) -> Result<Table> {
     super::up::run(settings, &Converge::everything()).await?;
     let cloud = super::demo::cloud(settings)?;
-    let docker = Docker::connect().await?;
+    let engine = Engine::connect(&address()).await?;
     let (image, flavor) = super::demo::resources(settings, &cloud).await?;
     let platform = Platform::new(&settings.config, &settings.profiles);
     let configuration = &settings.config.configuration;
@@ -158,7 +157,7 @@ async fn consoles(settings: &Settings, keys: u32) -> Result<Table> {
         user: configuration.admin.user.clone(),
         password: password.clone(),
     };
-    Ok(console::run(&cloud, &docker, &settings.printer, &subjects, keys).await?)
+    Ok(console::run(&cloud, &engine, &settings.printer, &subjects, keys).await?)
 }
 
 /// Both sides are measured from a fresh start.

@@ -12,6 +12,7 @@ mod openstack;
 mod render;
 mod rm;
 mod run;
+mod second_host;
 mod start;
 mod status;
 mod stop;

@@ -17,16 +17,15 @@ use crate::engine::Docker;
 use crate::plan::platform::Platform;
 use crate::settings::Settings;
 
+use super::second_host;
 use said::Said;
 
 /// The configuration of the test platform, from the project's root.
 const PLATFORM: &str = "tests/platform.yaml";
-/// The profiles with Tempest and with a second hypervisor.
-const PROFILES: [&str; 2] = ["test", "second-host"];
+/// The profile with Tempest and the browser.
+const PROFILE: &str = "test";
 /// Starts and stops the Docker engine of the second hypervisor, from the project's root.
 const SECOND_ENGINE: &str = "tests/second-engine";
-/// The service whose folder holds that engine.
-const SECOND_AGENT: &str = "nova-docker-agent-2";
 /// Live tests at a time: they wait more than they work.
 const LIVE_THREADS: &str = "--test-threads=4";
 /// Tempest's workers: they wait more than they work.
@@ -141,7 +140,7 @@ impl Bed {
             "--configuration",
             &path(&configuration),
             "--profile",
-            PROFILES[0],
+            PROFILE,
             "--yes",
         ]
         .map(str::to_owned)
@@ -153,7 +152,7 @@ impl Bed {
             configuration: Some(configuration),
             project: None,
             sets,
-            profiles: PROFILES.map(str::to_owned).to_vec(),
+            profiles: [PROFILE, second_host::PROFILE].map(str::to_owned).to_vec(),
             yes: true,
             quiet: false,
             state_dir: settings.paths.all_state.clone(),
@@ -174,18 +173,13 @@ impl Bed {
     async fn demo(&self) -> Result<bool> {
         let started = self.second_engine("start")?
             && self.octopenstack(&["demo"])?.success()
-            && self.octopenstack(&["--profile", PROFILES[1], "up"])?.success();
+            && self.octopenstack(&["--profile", second_host::PROFILE, "up"])?.success();
         if started {
             super::demo::cloud(&self.settings)?
-                .disable_compute(&self.second_host(), "for the tests of two hosts")
+                .disable_compute(&second_host::name(&self.settings), "for the tests of two hosts")
                 .await?;
         }
         Ok(started)
-    }
-
-    /// The name of the second hypervisor in Nova.
-    fn second_host(&self) -> String {
-        format!("{}-2", self.settings.config.configuration.compute.host)
     }
 
     /// Takes the platform away, and the second hypervisor's engine with its containers.
@@ -197,7 +191,7 @@ impl Bed {
 
     fn second_engine(&self, verb: &str) -> Result<bool> {
         let mut command = Command::new(self.root.join(SECOND_ENGINE));
-        command.arg(verb).arg(self.settings.paths.host_folder(SECOND_AGENT)).stdin(Stdio::null());
+        command.arg(verb).arg(second_host::folder(&self.settings)).stdin(Stdio::null());
         Ok(command.status().with_context(|| format!("cannot run {SECOND_ENGINE}"))?.success())
     }
 
@@ -218,7 +212,7 @@ impl Bed {
     /// The tests of a target that need the platform.
     async fn ignored(&self, target: &str, threads: &str) -> Result<Ended> {
         let platform = Platform::new(&self.settings.config, &self.settings.profiles);
-        let second = ["--profile", PROFILES[1]].map(str::to_owned);
+        let second = ["--profile", second_host::PROFILE].map(str::to_owned);
         let arguments: Vec<&String> = self.arguments.iter().chain(&second).collect();
         let arguments = serde_json::to_string(&arguments)?;
         self.cargo_test(["--test", target, "--", "--ignored", threads], |command| {
@@ -276,7 +270,7 @@ impl Bed {
         let other_image = self.second_image(&docker, &cloud).await?;
         let other_flavor = cloud.ensure_flavor("c2", 1, 128, 1).await?;
         let public = super::demo::public_network(&self.settings, &cloud).await?;
-        cloud.enable_compute(&self.second_host()).await?;
+        cloud.enable_compute(&second_host::name(&self.settings)).await?;
         let command = ["run-tempest", &image, &other_image, &flavor, &other_flavor, &public, TEMPEST_WORKERS];
         self.in_container(&docker, "tempest", command).await
     }

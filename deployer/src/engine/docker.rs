@@ -93,7 +93,7 @@ pub(crate) fn explain(doing: &str, error: Bollard) -> Error {
 }
 
 /// Where the daemon is looked for.
-fn address() -> String {
+pub(crate) fn address() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into())
 }
 

@@ -13,7 +13,7 @@ pub(crate) mod routes;
 mod save;
 pub(crate) mod stats;
 
-pub(crate) use docker::{Docker, Error};
+pub(crate) use docker::{Docker, Error, address};
 
 /// Label with the project; the scope of everything: nothing without it is ever touched.
 pub(crate) const PROJECT: &str = "io.octopenstack.project";

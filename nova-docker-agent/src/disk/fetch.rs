@@ -146,7 +146,10 @@ impl<'a> Source<'a> {
         while let Some(chunk) = bytes.next().await {
             match chunk {
                 Ok(chunk) => file.write_all(&chunk).await.map_err(disk)?,
-                Err(error) => broken = Err(Chain(&error).to_string()),
+                Err(error) => {
+                    broken = Err(Chain(&error).to_string());
+                    break;
+                }
             }
         }
         // What has come stays, so that the next attempt goes on after it.

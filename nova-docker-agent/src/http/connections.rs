@@ -14,6 +14,9 @@ use super::Management;
 /// How long a peer may take when it is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The name of dockerd.
+pub(super) const DOCKER: &str = "docker";
+
 /// Names of OpenStack's services by their types in the catalogue.
 const SERVICES: [(&str, &str); 4] =
     [("identity", "keystone"), ("placement", "placement"), ("image", "glance"), ("network", "neutron")];
@@ -59,7 +62,7 @@ pub(super) async fn all(management: &Management) -> Vec<Connection> {
     if let Some(agent) = &agent {
         all.push(Connection::noted("conductor", agent.conductor.seen()));
     }
-    all.push(Connection::now("docker", docker));
+    all.push(Connection::now(DOCKER, docker));
     match switch {
         Some(Ok(Some(Ok(())))) => all.push(Connection::now("ovsdb", None)),
         Some(Ok(Some(Err(error)))) => all.push(Connection::now("ovsdb", Some(Chain(&error).to_string()))),

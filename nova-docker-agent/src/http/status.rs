@@ -46,7 +46,7 @@ struct Host {
     /// The compute service is disabled.
     disabled: bool,
     resources: Vec<Amount>,
-    /// Builds at work and those that wait for one of the places (`max_concurrent_builds`).
+    /// Consoles that are open.
     consoles: usize,
     instances: Vec<Row>,
 }
@@ -64,13 +64,14 @@ struct Row {
 /// What is to be shown now.
 pub(super) async fn of(management: &Management) -> Status {
     let agent = management.agent();
-    let (report, connections, host) =
-        tokio::join!(management.report(), connections::all(management), async {
-            match &agent {
-                Some(agent) => Some(host(agent).await),
-                None => None,
-            }
-        });
+    let (connections, host) = tokio::join!(connections::all(management), async {
+        match &agent {
+            Some(agent) => Some(host(agent).await),
+            None => None,
+        }
+    });
+    let docker = connections.iter().any(|peer| peer.peer == connections::DOCKER && peer.up == Some(true));
+    let report = management.report(docker);
     Status {
         now: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),

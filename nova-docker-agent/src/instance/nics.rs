@@ -224,7 +224,10 @@ impl Nics {
                 tracing::error!(instance_uuid = %uuid, %port, error = %Chain(&error), "the NIC is not plugged");
             }
         }
-        if let Err(error) = self.keep_silent(uuid, pid).await {
+        // Without ports there is nothing that could answer, and most boots without ports end here.
+        if !homeless.plans.is_empty()
+            && let Err(error) = self.keep_silent(uuid, pid).await
+        {
             tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "the addresses of a frozen instance may answer");
         }
         self.attach_metadata(pid, &homeless.identity).await;

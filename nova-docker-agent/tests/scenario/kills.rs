@@ -89,6 +89,15 @@ async fn before(operation: &Operation) -> (Cloud, tokio::runtime::Runtime) {
     (cloud, runtime)
 }
 
+/// Ends what is left of the agent and starts it on what it has left behind.
+async fn started_again(cloud: Cloud, runtime: tokio::runtime::Runtime) -> Cloud {
+    runtime.shutdown_background();
+    cloud.fuse.mend();
+    let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
+    cloud.agent(&cloud.life).await.unwrap();
+    cloud
+}
+
 /// Kills the agent after each step in turn.
 async fn killed_at_every_step(operation: Operation) {
     let mut steps = 0;
@@ -106,10 +115,7 @@ async fn killed_at_every_step(operation: Operation) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let survived = !cloud.fuse.is_blown();
-        runtime.shutdown_background();
-        cloud.fuse.mend();
-        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
-        cloud.agent(&cloud.life).await.unwrap();
+        let cloud = started_again(cloud, runtime).await;
         is_well(&cloud, &operation, steps);
         if survived {
             break;
@@ -212,10 +218,7 @@ async fn during_the_delete_of_a_rescued_instance() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let survived = !cloud.fuse.is_blown();
-        runtime.shutdown_background();
-        cloud.fuse.mend();
-        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
-        cloud.agent(&cloud.life).await.unwrap();
+        let cloud = started_again(cloud, runtime).await;
         cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
         assert!(cloud.docker(|docker| docker.containers.is_empty() && docker.volumes.is_empty()), "{steps}");
         if survived {
@@ -256,10 +259,7 @@ async fn deleted_after_every_step(ends: fn(&Cloud) -> bool, begin: impl AsyncFn(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let survived = !cloud.fuse.is_blown();
-        runtime.shutdown_background();
-        cloud.fuse.mend();
-        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
-        cloud.agent(&cloud.life).await.unwrap();
+        let cloud = started_again(cloud, runtime).await;
         if cloud.nova.with(|db| db.instances.contains_key(UUID)) {
             // What is plugged is what the record says.
             let cached: Value = serde_json::from_str(&cloud.nova.with(|db| db.caches[UUID].clone())).unwrap();
@@ -334,10 +334,7 @@ async fn during_a_build() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let survived = !cloud.fuse.is_blown();
-        runtime.shutdown_background();
-        cloud.fuse.mend();
-        let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
-        cloud.agent(&cloud.life).await.unwrap();
+        let cloud = started_again(cloud, runtime).await;
         let state = cloud.field("vm_state").as_str().unwrap().to_owned();
         // One whose request is in the queue still would be built; here it was taken out of it.
         assert!(matches!(state.as_str(), "active" | "error" | "building"), "after {steps} steps: {state}");

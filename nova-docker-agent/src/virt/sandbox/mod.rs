@@ -74,8 +74,7 @@ impl Sandboxes {
             Some(_) => {}
             None => self.create(instance).await?,
         }
-        let started = self.engine.start_container(&sandbox_name(uuid)).await;
-        started.map_err(|e| error::of_container("start the sandbox", uuid, e))?;
+        self.start(uuid).await?;
         running(&self.inspect(uuid).await?.ok_or(Error::NotFound { uuid })?, true)
     }
 
@@ -84,11 +83,17 @@ impl Sandboxes {
     /// # Errors
     /// When dockerd does not do it.
     pub async fn make(&self, instance: &InstanceSpec) -> Result<bool, Error> {
-        let made = self.inspect(instance.uuid).await?.is_none();
-        if made {
-            self.ensure(instance).await?;
+        if self.inspect(instance.uuid).await?.is_some() {
+            return Ok(false);
         }
-        Ok(made)
+        self.create(instance).await?;
+        self.start(instance.uuid).await?;
+        Ok(true)
+    }
+
+    async fn start(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        let started = self.engine.start_container(&sandbox_name(uuid)).await;
+        started.map_err(|e| error::of_container("start the sandbox", uuid, e))
     }
 
     /// The sandbox of `uuid` if it runs; nothing is changed.
