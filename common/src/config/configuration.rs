@@ -177,12 +177,25 @@ pub struct Networks {
     /// Subnet of the provider network, whose addresses are the floating ones (default 10.20.0.0/24). Its first address is the
     /// hypervisor's, and the gateway.
     pub provider_subnet: At<Subnet>,
+    /// What makes them (default ovn).
+    pub mechanism: Mechanism,
 }
 
 impl Default for Networks {
     fn default() -> Self {
-        Networks { provider_subnet: At::nowhere(Subnet::DEFAULT_PROVIDER) }
+        Networks { provider_subnet: At::nowhere(Subnet::DEFAULT_PROVIDER), mechanism: Mechanism::default() }
     }
+}
+
+/// ML2's mechanism driver in Neutron, by its own name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mechanism {
+    /// OVN: networks, routers, floating addresses, DHCP and DNS.
+    #[default]
+    Ovn,
+    /// Neutron's agent for Open vSwitch on each hypervisor: networks, without routers and floating addresses.
+    Openvswitch,
 }
 
 /// The web site.

@@ -66,6 +66,7 @@ impl Config {
 
 fn is_enabled(configuration: &Configuration, name: &str, service: &Service) -> bool {
     configuration.services.get(name).and_then(|over| over.enabled).unwrap_or(service.enabled)
+        && service.is_of(configuration.networks.mechanism)
 }
 
 /// Reads and checks both files.

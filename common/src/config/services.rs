@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::configuration::Mechanism;
 use super::units::Memory;
 use super::yaml::{At, Entries};
 
@@ -134,6 +135,10 @@ pub struct Service {
     /// Present only when this profile is asked for.
     #[serde(default)]
     pub profile: Option<String>,
+    /// Present only when this mechanism makes the cloud's networks (`networks.mechanism` in `configuration.yaml`). Who depends on
+    /// it does without it otherwise.
+    #[serde(default)]
+    pub mechanism: Option<Mechanism>,
 }
 
 impl Service {
@@ -143,6 +148,11 @@ impl Service {
             Network::Service(owner) => Some(owner),
             Network::Bridge | Network::Host => None,
         }
+    }
+
+    /// Whether it has a part in a cloud whose networks are made by `mechanism`.
+    pub fn is_of(&self, mechanism: Mechanism) -> bool {
+        self.mechanism.is_none_or(|wanted| wanted == mechanism)
     }
 
     /// The services that are ready before this one: those it depends on, and the one whose network it joins.

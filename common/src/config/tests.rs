@@ -125,6 +125,25 @@ fn mistakes_around_networks_are_shown_with_their_place() {
 }
 
 #[test]
+fn the_mechanism_chooses_services_and_who_depends_on_the_others_does_without() {
+    let services = GOOD.replace("    address: 10", "    mechanism: openvswitch\n    address: 10");
+    let enabled = |configuration: &str| {
+        let (dir, sources) = folder(&services, configuration);
+        let config = load(&sources).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+        config.enabled(&[]).map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(enabled(""), ["app"]);
+    assert_eq!(enabled("networks: { mechanism: ovn }\n"), ["app"]);
+    let wanted = "networks: { mechanism: openvswitch }\n";
+    assert_eq!(enabled(wanted), ["db", "app"]);
+    let off = errors(&services, &format!("{wanted}services: {{ db: {{ enabled: false }} }}\n"));
+    assert!(off.contains("service `app` depends on `db`, which is switched off"), "{off}");
+    let wrong = errors(&services, "networks: { mechanism: linuxbridge }\n");
+    assert!(wrong.contains("configuration.yaml:1:24: unknown value `linuxbridge`"), "{wrong}");
+}
+
+#[test]
 fn a_service_cannot_live_in_its_own_network() {
     insta::assert_snapshot!(errors(&GOOD.replace("depends_on: [db]", "network: service:app"), ""));
 }

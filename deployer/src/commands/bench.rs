@@ -119,7 +119,7 @@ async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
         host: settings.config.configuration.compute.host.clone(),
         project: cloud.project_id(&settings.config.configuration.admin.project).await?,
         network: demo.private,
-        router: demo.router,
+        router: demo.router.context("without routers (networks.mechanism) there is nothing to compare")?,
         key: super::demo::networks::NAME,
         second: second(settings).await?,
     };

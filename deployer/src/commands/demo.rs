@@ -3,7 +3,6 @@
 mod check;
 pub(super) mod networks;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +16,7 @@ use crate::logins::{self, DEMO, Login};
 use crate::plan::platform::Platform;
 use crate::settings::Settings;
 
-use networks::{NAME, Networks, PRIVATE};
+use networks::{NAME, Networks};
 
 /// The image's name in Glance.
 pub(super) const IMAGE: &str = "demo";
@@ -43,17 +42,20 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     let networks = networks::ensure(settings, &cloud).await?;
     plain_user(settings, &cloud, &networks.public).await?;
     let server = first_server(settings, &cloud, &image, &flavor, &networks).await?;
-    let address = cloud.ensure_floating_ip(&server.id, &networks.public).await?;
+    let (kind, address) = match networks.router {
+        Some(_) => ("floating ", cloud.ensure_floating_ip(&server.id, &networks.public).await?),
+        None => ("", cloud.fixed_address(&server.id).await?),
+    };
     let address = address.with_context(|| {
         format!(
             "the server {SERVER} has no port: it is older than the networks; delete it and run demo again"
         )
     })?;
-    settings.printer.step(&format!("{SERVER} has the floating address {address}"));
+    settings.printer.step(&format!("{SERVER} has the {kind}address {address}"));
     check::web(&address, LIMIT).await?;
     check::ssh(&address, &networks.key, LIMIT).await?;
     settings.printer.step("its web server answers, and SSH lets the key in");
-    settings.printer.data(&farewell(&server, &address, &networks.key));
+    settings.printer.data(&farewell(&server, &address, &networks));
     if let Some(site) = Platform::new(&settings.config, &settings.profiles).site() {
         let user = &settings.config.configuration.admin.user;
         settings.printer.data(&format!(
@@ -163,7 +165,7 @@ async fn first_server(
         return cloud.server(&server.id).await?.context("the server was deleted just now");
     }
     settings.printer.step(&format!("booting the server {SERVER}"));
-    let access = Access { network: &networks.private, security_group: NAME, key: NAME };
+    let access = Access { network: networks.reachable().0, security_group: NAME, key: NAME };
     let new = NewServer { name: SERVER, image, flavor, host: None, count: 1, access: Some(access) };
     let asked = cloud.boot(&new).await?;
     let server = cloud.wait_active(&asked.id, POLL, LIMIT).await?;
@@ -171,20 +173,21 @@ async fn first_server(
     Ok(server)
 }
 
-fn farewell(server: &Server, address: &str, key: &Path) -> String {
-    let key = key.display();
+fn farewell(server: &Server, address: &str, networks: &Networks) -> String {
+    let (key, network) = (networks.key.display(), networks.reachable().1);
     let Server { id, name, status, .. } = server;
     let host = server.host.as_deref().unwrap_or("?");
+    let of = if networks.router.is_some() { "floating " } else { "" };
     format!(
         "
 The cloud works: server {name} is {status} on {host}, as container nova-{id}.
 
   ssh -i {key} demo@{address}
-                                                    a shell in it, over its floating address
+                                                    a shell in it, over its {of}address
   curl http://{address}/                        its web server
   ./octopenstack openstack server list              what nova-api knows
   ./octopenstack openstack console log show {name}  what the instance wrote at its start
-  ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --network {PRIVATE} \
+  ./octopenstack openstack server create --image {IMAGE} --flavor {FLAVOR} --network {network} \
       --security-group {NAME} --key-name {NAME} --wait another
   ./octopenstack status                             the control plane
   ./octopenstack rm                                 takes everything away, servers too"

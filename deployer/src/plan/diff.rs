@@ -115,8 +115,10 @@ pub(crate) fn platform_steps(platform: &Platform, observed: &Observed, everythin
 fn wanted(platform: &Platform, name: &str, container: &Container) -> bool {
     let services = &platform.config.services.services;
     let Some(service) = services.get(&container.service) else { return false };
+    let mechanism = platform.config.configuration.networks.mechanism;
     // A service of a profile stays when the profile is not asked for this time; one that is switched off goes.
-    let enabled = platform.services.contains_key(&container.service) || service.profile.is_some();
+    let of_profile = service.profile.is_some() && service.is_of(mechanism);
+    let enabled = platform.services.contains_key(&container.service) || of_profile;
     let known_job = service.init.iter().any(|job| platform.job_container(&container.service, job) == name);
     enabled && (!container.job || known_job)
 }

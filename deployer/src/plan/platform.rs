@@ -46,8 +46,12 @@ impl Platform {
     /// The platform of `config` with `profiles`.
     pub(crate) fn new(config: &Config, profiles: &[String]) -> Self {
         let names: Vec<String> = config.enabled(profiles).map(|(name, _)| name.to_owned()).collect();
-        let services: BTreeMap<String, Service> =
+        let mut services: BTreeMap<String, Service> =
             config.enabled(profiles).map(|(name, service)| (name.to_owned(), service.clone())).collect();
+        // What another mechanism would need is not waited for.
+        for service in services.values_mut() {
+            service.depends_on.retain(|other| names.contains(&other.value));
+        }
         let find =
             |wanted: &dyn Fn(&Service) -> bool| names.iter().find(|name| wanted(&services[*name])).cloned();
         Platform {

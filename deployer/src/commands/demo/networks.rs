@@ -1,9 +1,11 @@
 //! The demo's networks: `public` with the floating addresses, `private` behind a router, and who may come in with which key.
+//! Where the mechanism of the cloud's networks has no routers, servers that shall be reached are on `public` themselves.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use common::config::Mechanism;
+use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::cloud::networks::{NETWORK, ROUTER, SECURITY_GROUP, SUBNET, SUBNET_POOL};
@@ -49,18 +51,34 @@ pub(crate) struct Networks {
     pub(crate) public: String,
     /// Id of the tenants' network.
     pub(crate) private: String,
-    /// Id of the router between them.
-    pub(crate) router: String,
+    /// Id of the router between them, where there are routers.
+    pub(crate) router: Option<String>,
     /// File of the private key.
     pub(crate) key: PathBuf,
+}
+
+impl Networks {
+    /// Id and name of the network on which a server has to be so that it can be reached, by a floating address or its own.
+    pub(crate) fn reachable(&self) -> (&str, &'static str) {
+        if self.router.is_some() { (&self.private, PRIVATE) } else { (&self.public, PUBLIC) }
+    }
+}
+
+/// Whether the cloud has routers, and with them floating addresses.
+fn has_routers(settings: &Settings) -> bool {
+    settings.config.configuration.networks.mechanism == Mechanism::Ovn
 }
 
 /// Makes what is missing.
 pub(crate) async fn ensure(settings: &Settings, cloud: &Cloud) -> Result<Networks> {
     let provider = &settings.config.configuration.networks.provider_subnet;
-    // The default one of the external networks, to which a project's own network is connected when Neutron makes it.
-    let public = json!({ "name": PUBLIC, "router:external": true, "is_default": true,
-        "provider:network_type": "flat", "provider:physical_network": "physnet1" });
+    let mut public = json!({ "name": PUBLIC, "provider:network_type": "flat", "provider:physical_network": "physnet1" });
+    if has_routers(settings) {
+        // The default one of the external networks, to which a project's own network is connected when Neutron makes it.
+        (public["router:external"], public["is_default"]) = (json!(true), json!(true));
+    } else {
+        public["shared"] = json!(true);
+    }
     let public = cloud.ensure_network_resource(NETWORK, public).await?;
     // The first ten addresses are for the gateway and whatever a person puts there by hand.
     let subnet = json!({ "name": PUBLIC, "network_id": public, "ip_version": 4, "cidr": provider.to_string(),
@@ -82,21 +100,30 @@ pub(crate) async fn of_user(settings: &Settings, cloud: &Cloud, public: &str) ->
     tenant(settings, cloud, public, &OF_USER).await.map(drop)
 }
 
-/// A network behind a router, and who may come in. Ids of the network and of the router.
+/// A network behind a router, where there are routers, and who may come in. Ids of the network and of the router.
 async fn tenant(
     settings: &Settings,
     cloud: &Cloud,
     public: &str,
     names: &Tenant,
-) -> Result<(String, String)> {
+) -> Result<(String, Option<String>)> {
     let provider = &settings.config.configuration.networks.provider_subnet;
     let network = cloud.ensure_network_resource(NETWORK, json!({ "name": names.network })).await?;
-    let subnet = json!({ "name": names.network, "network_id": network, "ip_version": 4, "cidr": names.cidr,
-        "dns_nameservers": [provider.gateway().to_string()] });
+    let mut subnet =
+        json!({ "name": names.network, "network_id": network, "ip_version": 4, "cidr": names.cidr });
+    if has_routers(settings) {
+        subnet["dns_nameservers"] = json!([provider.gateway().to_string()]);
+    } else {
+        subnet["gateway_ip"] = Value::Null;
+    }
     let subnet = cloud.ensure_network_resource(SUBNET, subnet).await?;
-    let router = json!({ "name": names.router, "external_gateway_info": { "network_id": public } });
-    let router = cloud.ensure_network_resource(ROUTER, router).await?;
-    cloud.ensure_router_interface(&router, &subnet).await?;
+    let mut router = None;
+    if has_routers(settings) {
+        let body = json!({ "name": names.router, "external_gateway_info": { "network_id": public } });
+        let made = cloud.ensure_network_resource(ROUTER, body).await?;
+        cloud.ensure_router_interface(&made, &subnet).await?;
+        router = Some(made);
+    }
 
     let group = json!({ "name": names.security_group, "description": "SSH, HTTP and ping from everywhere" });
     let group = cloud.ensure_network_resource(SECURITY_GROUP, group).await?;
