@@ -23,7 +23,7 @@ pub struct Lab<'a> {
     pub cloud: &'a Cloud,
     /// Where the guests are.
     pub host: Host,
-    /// The network with floating addresses.
+    /// The network with floating addresses; empty where there are none.
     pub external: String,
     undo: Vec<(Method, String, Value)>,
     guests: Vec<Guest>,
@@ -44,11 +44,10 @@ impl<'a> Lab<'a> {
     /// Nothing is made yet.
     ///
     /// # Errors
-    /// When the platform has no external network.
+    /// When Neutron or Docker does not answer.
     pub async fn new(cloud: &'a Cloud) -> Result<Self> {
         let external = cloud.get("network", "/v2.0/networks?router:external=true").await?;
         let external = text(&external["networks"][0]["id"]).to_owned();
-        ensure!(!external.is_empty(), "the platform has no external network");
         Ok(Self { cloud, host: Host::new()?, external, undo: Vec::new(), guests: Vec::new() })
     }
 

@@ -72,7 +72,8 @@ fn has_routers(settings: &Settings) -> bool {
 /// Makes what is missing.
 pub(crate) async fn ensure(settings: &Settings, cloud: &Cloud) -> Result<Networks> {
     let provider = &settings.config.configuration.networks.provider_subnet;
-    let mut public = json!({ "name": PUBLIC, "provider:network_type": "flat", "provider:physical_network": "physnet1" });
+    let mut public =
+        json!({ "name": PUBLIC, "provider:network_type": "flat", "provider:physical_network": "physnet1" });
     if has_routers(settings) {
         // The default one of the external networks, to which a project's own network is connected when Neutron makes it.
         (public["router:external"], public["is_default"]) = (json!(true), json!(true));
