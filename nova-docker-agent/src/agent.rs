@@ -20,6 +20,7 @@ use crate::disk::Depot;
 use crate::error::Error;
 use crate::http::Health;
 use crate::image::ImageStore;
+use crate::instance::attaching::Attaching;
 use crate::instance::locks::{Acting, Locks};
 use crate::instance::nics::Nics;
 use crate::instance::stale::Settled;
@@ -88,6 +89,8 @@ pub struct Agent {
     pub consoles: Consoles,
     /// Who changes the info cache of which instance.
     pub caches: Locks,
+    /// Ports that instances are getting.
+    pub attaching: Attaching,
     /// Who waits for which events.
     pub events: Events,
     /// The disks that are on their way from here.
@@ -160,6 +163,7 @@ impl Agent {
         let agent = Arc::new(Self {
             conductor,
             tracker,
+            attaching: Attaching::new(&config.state_path),
             depot: Depot::new(Arc::clone(&config), life.clone()),
             config,
             driver: parts.driver,

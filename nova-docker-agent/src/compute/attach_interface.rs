@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use super::{Call, Method};
 use crate::error::Error;
-use crate::instance::follow;
+use crate::instance::attaching;
 use crate::instance::guards::Guards;
-use crate::instance::network::{self, cached, owner};
-use crate::network::model::{NetworkInfo, Vif};
+use crate::instance::network::{cached, owner};
+use crate::network::model::Vif;
 use crate::network::request::{Ask, Wanted};
 
 /// The arguments.
@@ -50,23 +50,13 @@ impl Method for AttachInterface {
             true => Ask::These(wanted.to_vec()),
             false => Ask::Only { needed: true },
         };
-        let alone = agent.caches.act(uuid).await;
+        let _alone = agent.caches.act(uuid).await;
         let before = cached(agent, context, uuid).await?;
-        let made = agent.ports.allocate(&owner, &ask, (&[], &<_>::default())).await?;
-        let recorded = network::record(agent, context, uuid, (&before, &made, &wanted)).await;
-        let attached = match (recorded, made.as_slice()) {
-            (Err(error), _) => Err(error),
-            (Ok(()), [vif]) => agent.nics.attach(uuid, vif, &before).await,
-            (Ok(()), _) => Err(failed(uuid, "Neutron made no port")),
-        };
-        let Err(error) = attached else {
-            drop(alone);
-            let all: NetworkInfo = before.iter().chain(&made).cloned().collect();
-            follow::tell(agent, (uuid, self.instance.hostname().unwrap_or_default()), &all);
-            return made.into_iter().next().ok_or_else(|| failed(uuid, "Neutron made no port"));
-        };
-        self.take_back(call, (&before, &made)).await;
-        Err(failed(uuid, &error.sentence()))
+        let note = || Ok(agent.attaching.begin(uuid, ask.given(), self.tag.as_deref())?);
+        let made = agent.ports.allocate::<Error>(&owner, &ask, (&[], &<_>::default()), note).await?;
+        let joined = attaching::join(agent, context, &self.instance, (&before, &made, &wanted)).await;
+        joined.map_err(|error| failed(uuid, &error.sentence()))?;
+        made.into_iter().next().ok_or_else(|| failed(uuid, "Neutron made no port"))
     }
 }
 
@@ -77,17 +67,6 @@ impl AttachInterface {
             network: self.network_id.clone(),
             address: self.requested_ip.clone(),
             tag: self.tag.clone(),
-        }
-    }
-
-    /// The port is as it was before, as far as that can be had.
-    async fn take_back(&self, call: &Call, (before, made): (&NetworkInfo, &[Vif])) {
-        let agent = &call.agent;
-        let Some(uuid) = self.instance.instance_uuid() else { return };
-        for vif in made {
-            if let Err(error) = network::release_one(agent, &call.context, uuid, (before, vif)).await {
-                tracing::error!(%error, port = %vif.id, "a port that could not be attached was not released");
-            }
         }
     }
 }

@@ -16,8 +16,9 @@
 //! `decide.rs` (power states) hold the tables, `spec.rs` turns Nova's objects into what the hypervisor needs and
 //! `described.rs` completes it, `spawn.rs` and `destroy.rs` are the ways in and out, `snapshot.rs`, `shelve.rs` and `rescue.rs`
 //! look after the file system, `network.rs` looks after the ports in Neutron and in the database, `nics.rs` after those on
-//! the host, `follow.rs` brings the one after the other, `outcome.rs` says how a build ends.
+//! the host, `attaching.rs` after those on their way, `follow.rs` brings the one after the other, `outcome.rs` says how a build ends.
 
+pub mod attaching;
 pub mod decide;
 pub mod described;
 pub mod destroy;

@@ -79,7 +79,11 @@ pub async fn allocate(
         return Ok(agent.ports.describe(&ports.iter().collect::<Vec<_>>(), &theirs).await?);
     }
     let how = (connection.groups.as_slice(), &connection.providers);
-    Ok(agent.ports.allocate(&owner, &connection.ask, how).await?)
+    let note = || match connection.ask.given().next() {
+        Some(_) => Ok(agent.attaching.begin(uuid, connection.ask.given(), None)?),
+        None => Ok(()),
+    };
+    agent.ports.allocate(&owner, &connection.ask, how, note).await
 }
 
 /// Binds the ports that an instance has to this host, and notes what they are now (Nova:
@@ -151,7 +155,9 @@ pub async fn record(
         .zip(wanted)
         .filter_map(|(vif, wanted)| Some((vif.address.as_str(), wanted.tag.as_deref()?)))
         .collect();
-    tokio::try_join!(rows, cache, tags::add(agent, context, uuid, (&tagged, cached.is_empty()))).map(drop)
+    tokio::try_join!(rows, cache, tags::add(agent, context, uuid, (&tagged, cached.is_empty())))?;
+    agent.attaching.end(uuid);
+    Ok(())
 }
 
 /// Waits until Neutron has reported the ports as plugged, as long as Nova would.
@@ -267,9 +273,10 @@ pub async fn release(
     let ports = ports?;
     if !ports.is_empty() {
         let theirs = cached.iter().filter(|vif| vif.preserve_on_delete).map(|vif| vif.id.to_string());
-        let keep: BTreeSet<String> = theirs.chain(given).collect();
+        let keep: BTreeSet<String> = theirs.chain(given).chain(agent.attaching.given(uuid)).collect();
         again(|| agent.ports.release(&ports, &keep, behalf(context))).await?;
     }
+    agent.attaching.end(uuid);
     if !ports.is_empty() || !cached.is_empty() {
         let (rows, cache) = tokio::join!(
             agent.conductor.delete_virtual_interfaces(context, uuid),
@@ -334,7 +341,8 @@ pub async fn refresh(
             .filter(|candidate| port.map_or_else(|| known(&candidate.id), |port| candidate.id == port))
             .collect();
         let preserved = cached.iter().filter(|vif| vif.preserve_on_delete).map(|vif| vif.id.to_string());
-        let fresh = agent.ports.describe(&concerned, &preserved.collect()).await?;
+        let preserved = preserved.chain(agent.attaching.given(uuid)).collect();
+        let fresh = agent.ports.describe(&concerned, &preserved).await?;
         let merged = merged(&cached, fresh);
         if merged == cached {
             return Ok(());

@@ -60,6 +60,7 @@ async fn heal(agent: &Agent) -> Result<(), Error> {
         .flat_map(known)
         .filter(|vif| vif.preserve_on_delete)
         .map(|vif| vif.id.to_string())
+        .chain(uuids.iter().flat_map(|uuid| agent.attaching.given(*uuid)))
         .collect();
     let described = agent.ports.describe(&ports.iter().collect::<Vec<_>>(), &preserved).await?;
     let mut by_instance: BTreeMap<&str, NetworkInfo> = BTreeMap::new();

@@ -21,7 +21,7 @@ use crate::conductor::{self, Expect};
 use crate::instance::recovery::{self, Repair, Then};
 use crate::instance::spawn::{self, ATTRIBUTES};
 use crate::instance::{
-    destroy, evacuate, guards, interrupted, interrupted_moves, left_moves, power, reconnect,
+    attaching, destroy, evacuate, guards, interrupted, interrupted_moves, left_moves, power, reconnect,
 };
 use crate::virt::PowerState;
 
@@ -44,6 +44,7 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
     let known: Vec<InstanceUuid> = instances.iter().filter_map(Instance::instance_uuid).collect();
     tell_schedulers(agent, &context, &instances).await;
     let unpluggable = reconnect::all(agent, &instances, &powers).await;
+    attaching::settle(agent, &context, &instances).await;
     stream::iter(instances)
         .for_each_concurrent(AT_ONCE, |instance| {
             let uuid = instance.instance_uuid();

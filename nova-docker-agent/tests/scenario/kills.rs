@@ -245,10 +245,12 @@ async fn during_an_offloading() {
     killed_at_every_step(Operation { method, from, task, ends: &["shelved_offloaded"] }).await;
 }
 
+/// A port that the user made.
+const OWN: &str = "aaaaaaaa-0000-4000-8000-000000000000";
+
 /// Kills the agent after each step that `begin` leads to, has it started again, and then the instance deleted: of container,
-/// ports, claim and row nothing is left, and a user's own port is given back.
+/// ports, claim and row nothing is left, and a user's own port is free again.
 async fn deleted_after_every_step(ends: fn(&Cloud) -> bool, begin: impl AsyncFn(&Cloud)) {
-    const OWN: &str = "aaaaaaaa-0000-4000-8000-000000000000";
     let plain = Operation { method: "", from: "active", task: "", ends: &[] };
     for steps in 0..MOST_STEPS {
         let (cloud, runtime) = before(&plain).await;
@@ -261,11 +263,7 @@ async fn deleted_after_every_step(ends: fn(&Cloud) -> bool, begin: impl AsyncFn(
         let survived = !cloud.fuse.is_blown();
         let cloud = started_again(cloud, runtime).await;
         if cloud.nova.with(|db| db.instances.contains_key(UUID)) {
-            // What is plugged is what the record says.
-            let cached: Value = serde_json::from_str(&cloud.nova.with(|db| db.caches[UUID].clone())).unwrap();
-            let known = |id: &String| cached.as_array().unwrap().iter().any(|vif| vif["id"] == json!(id));
-            let plugged = cloud.wiring.ports();
-            assert!(plugged.iter().all(known), "after {steps} steps: {plugged:?}, recorded {cached}");
+            the_record_is_true(&cloud, steps);
             assert_eq!(cloud.container(), Some(true), "after {steps} steps");
             cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
             cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
@@ -274,13 +272,38 @@ async fn deleted_after_every_step(ends: fn(&Cloud) -> bool, begin: impl AsyncFn(
         assert!(cloud.docker(|docker| docker.containers.is_empty() && docker.volumes.is_empty()), "{steps}");
         assert!(cloud.wiring.ports().is_empty(), "after {steps} steps");
         let ports = cloud.neutron.lock().unwrap().ports.clone();
-        let left: Vec<&Value> = ports.values().filter(|port| port["device_id"] == UUID).collect();
-        assert!(left.is_empty(), "after {steps} steps: {left:?}");
+        assert_eq!(ports.keys().collect::<Vec<_>>(), [OWN], "after {steps} steps");
+        let own = &ports[OWN];
+        assert_eq!(
+            (&own["device_id"], &own["device_owner"]),
+            (&json!(""), &json!("")),
+            "after {steps} steps"
+        );
+        assert_eq!(own["binding:vif_type"], "unbound", "after {steps} steps");
         if survived {
             return;
         }
     }
     panic!("more steps than can be");
+}
+
+/// What is plugged is what Nova's database says; so is what Neutron has of the instance, unless it is just letting a port go.
+fn the_record_is_true(cloud: &Cloud, steps: usize) {
+    let cached: Value = serde_json::from_str(&cloud.nova.with(|db| db.caches[UUID].clone())).unwrap();
+    let cached: Vec<String> =
+        cached.as_array().unwrap().iter().map(|vif| vif["id"].as_str().unwrap().to_owned()).collect();
+    let plugged = cloud.wiring.ports();
+    assert!(
+        plugged.iter().all(|id| cached.contains(id)),
+        "after {steps} steps: {plugged:?}, recorded {cached:?}"
+    );
+    let ports = cloud.neutron.lock().unwrap().ports.clone();
+    for (id, _) in ports.iter().filter(|(_, port)| port["device_id"] == UUID) {
+        assert!(
+            cached.contains(id) && plugged.contains(id),
+            "after {steps} steps: port {id}, recorded {cached:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -314,6 +337,15 @@ async fn while_an_interface_is_attached() {
 }
 
 #[tokio::test]
+async fn while_a_port_of_the_user_is_attached() {
+    deleted_after_every_step(is_over, async |cloud: &Cloud| {
+        let more = json!({"network_id": null, "port_id": OWN, "requested_ip": null, "tag": null});
+        call(cloud, "attach_interface", more);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn while_an_interface_is_detached() {
     deleted_after_every_step(is_over, async |cloud: &Cloud| {
         let port = cloud.wiring.ports().remove(0);
@@ -324,12 +356,23 @@ async fn while_an_interface_is_detached() {
 
 #[tokio::test]
 async fn during_a_build() {
+    built_with(json!({"network_id": NETWORK})).await;
+}
+
+#[tokio::test]
+async fn during_a_build_with_a_port_of_the_user() {
+    built_with(json!({"network_id": NETWORK, "port_id": OWN})).await;
+}
+
+/// Kills the agent after each step of a build with this port; what was deleted then left nothing, and the user's port is free.
+async fn built_with(port: Value) {
     for steps in 0..MOST_STEPS {
         let cloud = Cloud { adjust: |config| config.vif_plugging_timeout = 0, ..Peers::new(HOST).await };
         let runtime = cloud.agent_apart().await;
+        cloud.neutron.lock().unwrap().ports.insert(OWN.into(), neutron::port(OWN, "p", ""));
         cloud.fuse.burn(steps);
         cloud.consumers.lock().unwrap().push(UUID.into());
-        cloud.boot(|args| args["requested_networks"] = networks(&[json!({"network_id": NETWORK})])).await;
+        cloud.boot(|args| args["requested_networks"] = networks(std::slice::from_ref(&port))).await;
         while !cloud.fuse.is_blown() && !is_over(&cloud) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -340,6 +383,8 @@ async fn during_a_build() {
         assert!(matches!(state.as_str(), "active" | "error" | "building"), "after {steps} steps: {state}");
         cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
         cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
+        let own = cloud.neutron.lock().unwrap().ports.remove(OWN);
+        assert_eq!(own.map(|port| port["device_id"].clone()), Some(json!("")), "after {steps} steps");
         cloud.nothing_is_left();
         assert!(cloud.docker(|docker| docker.containers.is_empty()), "after {steps} steps");
         if survived {

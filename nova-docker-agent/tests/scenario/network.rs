@@ -443,6 +443,7 @@ async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
     let before = cloud.ports(|neutron| neutron.ports.clone());
     let class = |refused: Result<Value, RemoteError>| refused.unwrap_err().class;
     assert_eq!(class(cloud.attach(json!({"port_id": used})).await), "PortInUse");
+    assert_eq!(class(cloud.attach(json!({"port_id": MADE})).await), "PortInUse");
     assert_eq!(class(cloud.attach(json!({"port_id": PORT})).await), "PortNotFound");
     assert_eq!(class(cloud.attach(json!({"network_id": "nowhere"})).await), "NetworkNotFound");
     *cloud.wiring.refuse.lock().unwrap() = true;
@@ -450,6 +451,10 @@ async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
     assert_eq!(cloud.ports(|neutron| neutron.ports.clone()), before);
     assert_eq!(cloud.cache().as_array().unwrap().len(), 1);
     assert_eq!(cloud.nova.with(|db| db.interfaces.len()), 1);
+    // Nor was any port taken for the user's that is not.
+    cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
+    cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
+    assert_eq!(cloud.ports(|neutron| neutron.ports.keys().cloned().collect::<Vec<_>>()), [used]);
 }
 
 /// Covers: external_instance_event

@@ -71,8 +71,8 @@ pub(super) fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Valu
         },
         "InstanceList.get_by_host" => {
             let host = json!(first());
-            let rows = db.instances.values().filter(|row| row.get("host") == Some(&host));
-            Ok(list("InstanceList", rows.map(|row| object("Instance", "2.8", row.clone()))))
+            let rows = db.instances.iter().filter(|(_, row)| row.get("host") == Some(&host));
+            Ok(list("InstanceList", rows.map(|(uuid, row)| with_cache(db, uuid, row))))
         }
         "MigrationList.get_by_filters" => Ok(migrations(db, &args["args"][0])),
         "MigrationList.get_in_progress_by_host_and_node" => {
@@ -97,6 +97,17 @@ pub(super) fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Valu
         }
         _ => of_networks(db, name, args),
     }
+}
+
+/// An instance with its info cache, unless the test gave it one.
+fn with_cache(db: &Database, uuid: &str, row: &Map<String, Value>) -> Value {
+    let mut row = row.clone();
+    if let Some(cache) = db.caches.get(uuid).filter(|_| !row.contains_key("info_cache")) {
+        let data = json!({"instance_uuid": uuid, "network_info": cache});
+        let cache = object("InstanceInfoCache", "1.5", data.as_object().cloned().unwrap_or_default());
+        row.insert("info_cache".into(), cache);
+    }
+    object("Instance", "2.8", row)
 }
 
 /// What is known of ports; the rest is agreed to.

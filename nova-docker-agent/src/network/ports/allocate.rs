@@ -26,20 +26,23 @@ struct Bound<'a> {
 impl Ports {
     /// Makes and binds what was asked for, in its order. Nothing is left of it when a part fails.
     ///
-    /// `groups`: names or ids of security groups. `providers`: see [`super::request::provider_mapping`].
+    /// `groups`: names or ids of security groups. `providers`: see [`super::request::provider_mapping`]. `ahead`: done when the
+    /// ports that the user made are known to be his and free, before anything is made or bound.
     ///
     /// # Errors
-    /// Nova's own (`allocate_for_instance`).
-    pub async fn allocate(
+    /// Nova's own (`allocate_for_instance`); that of `ahead`.
+    pub async fn allocate<E: From<Error>>(
         &self,
         owner: &Owner<'_>,
         ask: &Ask,
         (groups, providers): (&[String], &BTreeMap<String, String>),
-    ) -> Result<NetworkInfo, Error> {
+        ahead: impl FnOnce() -> Result<(), E>,
+    ) -> Result<NetworkInfo, E> {
         if *ask == Ask::Nothing {
             return Ok(NetworkInfo::new());
         }
         let given = self.given_ports(owner, ask).await?;
+        ahead()?;
         let (networks, groups, dns) = tokio::try_join!(
             self.usable_networks(owner, ask, &given),
             self.group_ids(owner, groups),
@@ -66,7 +69,7 @@ impl Ports {
             (None, Ok(network_info)) => Ok(network_info),
             (Some(error), _) | (None, Err(error)) => {
                 self.take_back(owner, &bound, dns).await;
-                Err(error)
+                Err(error.into())
             }
         }
     }

@@ -1,0 +1,187 @@
+//! Ports that an instance is getting, noted in a file of its own before Neutron binds the first and until Nova's database names
+//! them. An agent that was killed in between knows by it which of the instance's ports are the user's, and that one may have
+//! been made.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use common::error_chain::Chain;
+use common::ids::InstanceUuid;
+use common::messaging::RequestContext;
+use common::objects::Instance;
+use common::objects::fields::VmState;
+use serde::{Deserialize, Serialize};
+
+use super::{follow, network};
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::network::model::{NetworkInfo, Vif};
+use crate::network::request::Wanted;
+use crate::virt;
+
+/// What one instance is getting.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// Ports that the user made.
+    given: BTreeSet<String>,
+    /// The user's name for the one that is attached.
+    tag: Option<String>,
+}
+
+/// The notes of this host, in `<state_path>/attaching/`: a file for each instance.
+#[derive(Debug)]
+pub struct Attaching {
+    folder: PathBuf,
+}
+
+impl Attaching {
+    /// The notes below `state_path`; those of the last run are there.
+    pub fn new(state_path: &Path) -> Self {
+        Self { folder: state_path.join("attaching") }
+    }
+
+    /// Notes what an instance is about to get, beside what is noted of it already: ports that the user made, and the tag of a port
+    /// that is attached.
+    ///
+    /// # Errors
+    /// [`virt::Error::GuestFiles`] when `state_path` cannot be written to.
+    pub fn begin<'a>(
+        &self,
+        uuid: InstanceUuid,
+        given: impl Iterator<Item = &'a str>,
+        tag: Option<&str>,
+    ) -> Result<(), virt::Error> {
+        let mut note = self.read(uuid);
+        note.given.extend(given.map(str::to_owned));
+        note.tag = tag.map(str::to_owned);
+        let write = || {
+            fs::create_dir_all(&self.folder)?;
+            // Half a note would be none.
+            let half = self.folder.join(format!(".{uuid}"));
+            fs::write(&half, serde_json::to_vec(&note)?)?;
+            fs::rename(half, self.file(uuid))
+        };
+        write().map_err(|source| virt::Error::GuestFiles { path: self.folder.clone(), source })
+    }
+
+    /// The database names its ports, or they are released.
+    pub fn end(&self, uuid: InstanceUuid) {
+        match fs::remove_file(self.file(uuid)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(instance_uuid = %uuid, %error, "a note of the ports of an instance stays");
+            }
+            _ => {}
+        }
+    }
+
+    /// Those of the instance's ports that the user made, of what is noted.
+    pub fn given(&self, uuid: InstanceUuid) -> BTreeSet<String> {
+        self.read(uuid).given
+    }
+
+    fn read(&self, uuid: InstanceUuid) -> Note {
+        let bytes = fs::read(self.file(uuid)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Instances of which something is noted.
+    fn noted(&self) -> Vec<InstanceUuid> {
+        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+    }
+
+    fn file(&self, uuid: InstanceUuid) -> PathBuf {
+        self.folder.join(uuid.to_string())
+    }
+}
+
+/// Finishes what the last run had begun to attach to these instances. One instance's trouble is logged; it is tried again at the
+/// next start, and meanwhile the user's ports are known as such.
+pub async fn settle(agent: &Agent, context: &RequestContext, instances: &[Instance]) {
+    for uuid in agent.attaching.noted() {
+        let Some(instance) = instances.iter().find(|instance| instance.instance_uuid() == Some(uuid)) else {
+            agent.attaching.end(uuid);
+            continue;
+        };
+        // A build that was interrupted fails; its ports are released with it.
+        if matches!(instance.state(), VmState::Building | VmState::Error) {
+            continue;
+        }
+        if let Err(error) = finish(agent, context, (instance, uuid)).await {
+            tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "a port may be attached by half");
+        }
+    }
+}
+
+/// Attaches what Neutron has bound to the instance and Nova's database does not name.
+async fn finish(
+    agent: &Agent,
+    context: &RequestContext,
+    (instance, uuid): (&Instance, InstanceUuid),
+) -> Result<(), Error> {
+    let note = agent.attaching.read(uuid);
+    let _acting = agent.acting(instance).await?;
+    let _alone = agent.caches.act(uuid).await;
+    let before = network::cached(agent, context, uuid).await?;
+    let mut fresh = agent.ports.of_instance(uuid).await?;
+    fresh.retain(|port| before.iter().all(|vif| vif.id.to_string() != port.id));
+    if fresh.is_empty() {
+        agent.attaching.end(uuid);
+        return Ok(());
+    }
+    agent.ports.bind_here(&network::owner(context, instance, uuid), &mut fresh).await?;
+    let new = agent.ports.describe(&fresh.iter().collect::<Vec<_>>(), &note.given).await?;
+    for vif in &new {
+        tracing::warn!(instance_uuid = %uuid, port = %vif.id, "attaches the port that the last run had begun to attach");
+        // It may have got as far as its row.
+        agent.conductor.destroy_virtual_interface(context, vif.id).await?;
+    }
+    let wanted = [Wanted { tag: note.tag, ..Wanted::default() }];
+    join(agent, context, instance, (&before, &new, &wanted)).await
+}
+
+/// Gives an instance ports that Neutron has bound for it: in Nova's database, on the host, in the guest. What cannot be done is
+/// taken back. The caller holds the cache's lock, under which `before` was read.
+///
+/// # Errors
+/// What conductor, kernel or switch say.
+pub async fn join(
+    agent: &Agent,
+    context: &RequestContext,
+    instance: &Instance,
+    (before, new, wanted): (&NetworkInfo, &[Vif], &[Wanted]),
+) -> Result<(), Error> {
+    let Some(uuid) = instance.instance_uuid() else { return Ok(()) };
+    let mut earlier = before.clone();
+    let joined = async {
+        network::record(agent, context, uuid, (before, new, wanted)).await?;
+        for vif in new {
+            agent.nics.attach(uuid, vif, &earlier).await?;
+            earlier.push(vif.clone());
+        }
+        Ok(())
+    };
+    if let Err(error) = joined.await {
+        take_back(agent, context, uuid, (before, new)).await;
+        return Err(error);
+    }
+    follow::tell(agent, (uuid, instance.hostname().unwrap_or_default()), &earlier);
+    Ok(())
+}
+
+/// The ports are as they were before, as far as that can be had.
+async fn take_back(
+    agent: &Agent,
+    context: &RequestContext,
+    uuid: InstanceUuid,
+    (before, new): (&NetworkInfo, &[Vif]),
+) {
+    for vif in new {
+        let unplugged = agent.nics.detach(uuid, vif.id).await;
+        let released = network::release_one(agent, context, uuid, (before, vif)).await;
+        for error in [unplugged.err(), released.err()].into_iter().flatten() {
+            tracing::error!(error = %Chain(&error), port = %vif.id, "of a port that could not be attached something is left");
+        }
+    }
+}
