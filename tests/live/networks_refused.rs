@@ -148,3 +148,36 @@ async fn a_switch_that_stops_in_the_middle_of_a_boot() -> Result<()> {
     cloud.delete(&failed).await?;
     lab.remove().await
 }
+
+/// OVN's controller stands still, so the port of a server that boots stays DOWN.
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn a_port_that_never_comes_up() -> Result<()> {
+    let _platform = alone().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let mut lab = Lab::new(&cloud).await?;
+    let (network, _) = lab.network("refused-silence", "10.82.14.0/24", json!({})).await?;
+    let boot = Boot { extra: json!({"networks": [{ "uuid": network }]}), ..small("refused-silence") };
+    let controller = platform::container("ovn-controller")?;
+    octopenstack_ok(&["--set", "compute.vif_plugging_timeout=5", "run", "nova-docker-agent"])?;
+
+    host.pause(&controller).await?;
+    let failed = cloud.boot(&boot).await?;
+    let ended = cloud.wait_for(&failed, "ERROR").await;
+    let gone = ports(&cloud, &failed).await;
+    let plugged = in_the_switch(&host, &failed).await;
+    host.unpause(&controller).await?;
+    octopenstack_ok(&["run", "nova-docker-agent"])?;
+
+    // As Nova's: no other host is tried, and the user reads why.
+    let fault = ended?["fault"]["message"].to_string();
+    ensure!(fault.contains("as plugged within 5 seconds"), "{fault}");
+    ensure!(gone?.is_empty(), "a port is left");
+    ensure!(plugged?.is_empty(), "a row of the switch is left");
+    ensure!(host.instance(&failed).await?.is_none(), "a container is left");
+    ensure!(cloud.allocations(&failed).await? == json!({}), "an allocation is left");
+    cloud.delete(&failed).await?;
+    let healthy = cloud.boot_active(&boot).await?;
+    cloud.delete(text(&healthy["id"])).await?;
+    lab.remove().await
+}

@@ -156,11 +156,18 @@ pub struct Compute {
     pub reserved_memory_mb: u64,
     /// Virtual CPUs per real one (default 4).
     pub cpu_allocation_ratio: f64,
+    /// Seconds a boot waits until Neutron reports its ports as plugged; then it fails (default 300, as Nova's; 0 waits not at all).
+    pub vif_plugging_timeout: u64,
 }
 
 impl Default for Compute {
     fn default() -> Self {
-        Compute { host: host_name(), reserved_memory_mb: 512, cpu_allocation_ratio: 4.0 }
+        Compute {
+            host: host_name(),
+            reserved_memory_mb: 512,
+            cpu_allocation_ratio: 4.0,
+            vif_plugging_timeout: 300,
+        }
     }
 }
 

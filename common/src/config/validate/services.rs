@@ -196,7 +196,8 @@ impl Checker<'_> {
                     format!("service `{name}` depends on `{other}`, which is not defined")
                 });
                 let wanted = |service: &Service| service.is_of(self.how.networks.mechanism);
-                let off = self.what.services.get(other).is_some_and(wanted) && !enabled.contains(other.as_str());
+                let off =
+                    self.what.services.get(other).is_some_and(wanted) && !enabled.contains(other.as_str());
                 if off && enabled.contains(name.as_str()) {
                     self.service_problem(
                         other.place,
