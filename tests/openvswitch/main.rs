@@ -151,3 +151,32 @@ async fn the_network_is_there_again_after_restarts_of_switch_and_agents() -> Res
     becomes("pings arrive after a reboot", || one.pings(host, &two.address)).await?;
     lab.remove().await
 }
+
+/// Only members of the group reach the web servers of its members, wherever these are.
+#[tokio::test]
+#[ignore = "needs a platform with networks.mechanism openvswitch"]
+async fn packets_go_through_the_tunnel_between_two_hosts() -> Result<()> {
+    let cloud = Cloud::admin().await?;
+    let mut lab = Lab::new(&cloud).await?;
+    let (network, group) = stage(&mut lab, "ml2-e", "10.85.5.0/24").await?;
+    let mut of_members = tcp(80);
+    of_members["remote_group_id"] = json!(group);
+    allow(&cloud, &group, &of_members).await?;
+    let first = platform_option("host").await?;
+    let second = format!("{first}-2");
+    let found = cloud.get("compute", &format!("/os-services?binary=nova-compute&host={second}")).await?;
+    let service = format!("/os-services/{}", text(&found["services"][0]["id"]));
+    cloud.put_body("compute", &service, json!({"status": "enabled"})).await?;
+    let boots = [("ml2-near", &first), ("ml2-far", &second)]
+        .map(|(name, host)| on(name, &network, &group, json!({"host": host})));
+    let booted = lab.guests(boots).await;
+    cloud.put_body("compute", &service, json!({"status": "disabled"})).await?;
+
+    let [near, far] = booted?;
+    let there = Host::second()?;
+    becomes("a ping gets there", || near.pings(&lab.host, &far.address)).await?;
+    becomes("a ping gets here", || far.pings(&there, &near.address)).await?;
+    ensure!(near.connects(&lab.host, &far.address, 80).await?, "no TCP to the other host");
+    ensure!(far.connects(&there, &near.address, 80).await?, "no TCP from the other host");
+    lab.remove().await
+}
