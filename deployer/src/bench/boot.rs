@@ -17,6 +17,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// Rest after a server is gone: what its compute service still does must not run into the other's boot.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// Boots whose conductor calls are counted.
+const COUNTED: u32 = 3;
+
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -71,11 +74,24 @@ pub(crate) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
     for (side, figures) in [(&sides.theirs, &mut theirs), (&sides.ours, &mut ours)] {
         crowd(sides, side, size, figures).await?;
     }
+
+    sides.printer.step(&format!("{COUNTED} boots of each side, their conductor calls counted"));
+    sides
+        .traced(async |firehose| {
+            for (side, figures) in [(&sides.ours, &mut ours), (&sides.theirs, &mut theirs)] {
+                for _ in 0..COUNTED {
+                    let request_id = one(sides, side, &mut Figures::default()).await?;
+                    figures.conductor_calls += firehose.calls(&request_id).await;
+                }
+            }
+            Ok(())
+        })
+        .await?;
     Ok(table(&ours, &theirs, inside, &docker_run, size))
 }
 
-/// Boots one server, counts its conductor calls, deletes it.
-async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<(), Error> {
+/// Boots one server and deletes it; the request id of the boot.
+async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<String, Error> {
     let start = Instant::now();
     let asked = sides.cloud.boot(&new_server(sides, side, 1)).await?;
     sides.cloud.wait_settled(&asked.id, POLL, LIMIT).await?;
@@ -83,12 +99,11 @@ async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<()
     sides.cloud.wait_active(&asked.id, POLL, LIMIT).await?;
     // The last calls of a boot are made after it is ACTIVE.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    figures.conductor_calls += sides.firehose.calls(&asked.request_id).await;
     let start = Instant::now();
     sides.cloud.delete(&asked.id, POLL, LIMIT).await?;
     figures.delete.push(start.elapsed());
     tokio::time::sleep(SETTLE).await;
-    Ok(())
+    Ok(asked.request_id)
 }
 
 /// Boots many at once, measures single boots beside them, and deletes all.
@@ -193,10 +208,9 @@ fn table(ours: &Figures, theirs: &Figures, inside: Duration, docker_run: &Sample
         ratio(ours.deletes_per_second, theirs.deletes_per_second),
         Goal::AtLeast(1.0),
     ));
-    let boots = f64::from(size.sequential);
-    // A dozen calls for some dozen boots.
-    let calls =
-        |figures: &Figures| u32::try_from(figures.conductor_calls).map_or(f64::INFINITY, f64::from) / boots;
+    let calls = |figures: &Figures| {
+        u32::try_from(figures.conductor_calls).map_or(f64::INFINITY, f64::from) / f64::from(COUNTED)
+    };
     table.push(number(
         "conductor calls per boot",
         format!("{:.1}", calls(ours)),

@@ -48,7 +48,6 @@ pub(crate) struct Subjects {
 pub(crate) struct Sides<'a> {
     pub(super) cloud: &'a Cloud,
     pub(super) printer: &'a Printer,
-    pub(super) firehose: Firehose,
     pub(super) ours: Side,
     pub(super) theirs: Side,
     pub(super) image: String,
@@ -56,7 +55,7 @@ pub(crate) struct Sides<'a> {
     docker: &'a Docker,
     docker_image: String,
     metrics: String,
-    broker: String,
+    broker: (String, String),
 }
 
 /// Count and total time of the boots the agent has finished.
@@ -74,22 +73,16 @@ impl Boots {
 }
 
 impl<'a> Sides<'a> {
-    /// Switches the broker's tracing on and listens.
-    ///
-    /// # Errors
-    /// When the broker does not let us.
-    pub(crate) async fn start(
+    /// On this platform.
+    pub(crate) fn new(
         cloud: &'a Cloud,
         docker: &'a Docker,
         printer: &'a Printer,
         subjects: Subjects,
-    ) -> Result<Self, Error> {
-        let (broker, uri) = subjects.broker;
-        tracing(docker, &broker, "trace_on").await?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             cloud,
             printer,
-            firehose: Firehose::start(&uri).await?,
             ours: subjects.ours,
             theirs: subjects.theirs,
             image: subjects.image,
@@ -97,16 +90,26 @@ impl<'a> Sides<'a> {
             docker,
             docker_image: subjects.docker_image,
             metrics: subjects.metrics,
-            broker,
-        })
+            broker: subjects.broker,
+        }
     }
 
-    /// Switches the tracing off: it costs the broker a copy of each message.
+    /// Does something with the broker's tracing on. It costs the broker a copy of each message: what is timed is done without.
     ///
     /// # Errors
-    /// When the broker does not answer.
-    pub(crate) async fn stop(self) -> Result<(), Error> {
-        tracing(self.docker, &self.broker, "trace_off").await
+    /// What `work` says, or the broker, when it does not let us.
+    pub(super) async fn traced<T>(
+        &self,
+        work: impl AsyncFnOnce(&Firehose) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (container, uri) = &self.broker;
+        tracing(self.docker, container, "trace_on").await?;
+        let done = match Firehose::start(uri).await {
+            Ok(firehose) => work(&firehose).await,
+            Err(error) => Err(error.into()),
+        };
+        tracing(self.docker, container, "trace_off").await?;
+        done
     }
 
     /// Resident memory of a compute service in MB, without the init of its container.

@@ -69,10 +69,7 @@ async fn boots(settings: &Settings, cloud: &Cloud, size: boot::Size) -> Result<T
     for side in [&subjects.ours, &subjects.theirs] {
         restart(settings, &docker, side).await?;
     }
-    let sides = Sides::start(cloud, &docker, &settings.printer, subjects).await?;
-    let table = boot::run(&sides, size).await;
-    sides.stop().await?;
-    Ok(table?)
+    Ok(boot::run(&Sides::new(cloud, &docker, &settings.printer, subjects), size).await?)
 }
 
 fn subjects(settings: &Settings, image: String, flavor: String) -> Result<Subjects> {

@@ -4,9 +4,9 @@
 //! by side, and the intermediate task states that nobody acts on are left out. With ports there are two more: a row for
 //! each port, and the info cache.
 //! ```text
-//! save(host, node, SPAWNING) ─┬─ start ──────────────────┬─ save(ACTIVE) ─┬─ event_finish
-//! image known: create ────────┤  (else image and create) │                ├─ BlockDeviceMapping.save
-//!                             └─ event_start ────────────┘                └─ fanout to the schedulers
+//! save(host, node, SPAWNING) ─┬─ (else image, create, start) ─┬─ save(ACTIVE) ─┬─ event_finish
+//! image known: create, start ─┤                               │                ├─ BlockDeviceMapping.save
+//!                             └─ event_start ─────────────────┘                └─ fanout to the schedulers
 //! with ports, instead of start:
 //!     ports in Neutron ────────────────┬─ NICs, metadata ────┬─ switch is ready: start ─┬─
 //!     sandbox, create (since the save) ┴─ rows, info cache ──┴─ network-vif-plugged ────┘
@@ -28,7 +28,7 @@ use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault,
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
-use crate::instance::spawn::{Ahead, Made, spawn, spawn_connected};
+use crate::instance::spawn::{Ahead, Container, Made, spawn, spawn_connected};
 use crate::instance::spec::{asks_for_certificates, guest_setup, image_of_build, instance_spec};
 use crate::network::model::NetworkInfo;
 use crate::network::request::{Ask, provider_mapping, security_groups};
@@ -345,8 +345,12 @@ impl BuildAndRunInstance {
 /// Removes what was made ahead for an instance that is not this host's.
 async fn discard(call: &Call, uuid: InstanceUuid, made: Made) {
     let agent = &call.agent;
-    let container =
-        async { if made.container { agent.driver.destroy(uuid).await.map_err(Error::from) } else { Ok(()) } };
+    let container = async {
+        match made.container {
+            Container::Absent => Ok(()),
+            Container::Made | Container::Runs => Ok(agent.driver.destroy(uuid).await?),
+        }
+    };
     let sandbox = async { if made.sandbox { agent.nics.remove(uuid, &[]).await } else { Ok(()) } };
     if let Err(error) = container.await.and(sandbox.await) {
         tracing::error!(error = %Chain(&error), "what was made ahead could not be removed");

@@ -25,8 +25,9 @@ use crate::virt::{self, InstanceSpec};
 pub const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
 
 /// What is made while the conductor decides whether the instance may be built here, and Neutron makes its ports: the
-/// container, not started, if that needs no download, and the sandbox. Whatever keeps them from being made, those who
-/// need them will meet again.
+/// container, if that needs no download, and the sandbox. Without ports the container is started, too: a guest without a
+/// network, that runs for the moment until the conductor says no, has touched nobody. Whatever keeps them from being made,
+/// those who need them will meet again.
 pub struct Ahead<'a> {
     work: BoxFuture<'a, Made>,
     made: Option<Made>,
@@ -36,9 +37,21 @@ pub struct Ahead<'a> {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Made {
     /// The container.
-    pub container: bool,
+    pub container: Container,
     /// The sandbox.
     pub sandbox: bool,
+}
+
+/// How far a container is that was made ahead.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// There is none, or it is not ours to use.
+    #[default]
+    Absent,
+    /// Made, but not started.
+    Made,
+    /// It runs, with all that the user wants in it.
+    Runs,
 }
 
 impl<'a> Ahead<'a> {
@@ -46,12 +59,8 @@ impl<'a> Ahead<'a> {
     pub fn new(agent: &'a Agent, spec: Option<&'a InstanceSpec>, request: &'a ImageRequest) -> Self {
         let work = async move {
             let Some(spec) = spec else { return Made::default() };
-            let container = async {
-                let Some(image) = agent.images.cached(&request.id) else { return false };
-                agent.driver.create(spec, &image).await.unwrap_or(false)
-            };
             let sandbox = async { spec.sandboxed && agent.nics.house(spec).await.unwrap_or(false) };
-            let (container, sandbox) = tokio::join!(container, sandbox);
+            let (container, sandbox) = tokio::join!(container_ahead(agent, spec, request), sandbox);
             Made { container, sandbox }
         };
         Self { work: work.boxed(), made: None }
@@ -78,9 +87,22 @@ impl<'a> Ahead<'a> {
     }
 }
 
+async fn container_ahead(agent: &Agent, spec: &InstanceSpec, request: &ImageRequest) -> Container {
+    let Some(image) = agent.images.cached(&request.id) else { return Container::Absent };
+    if !agent.driver.create(spec, &image).await.unwrap_or(false) {
+        return Container::Absent;
+    }
+    let start = async {
+        agent.driver.set_up(spec).await?;
+        agent.nics.fill_config_drive(spec, &NetworkInfo::new()).await?;
+        Ok::<_, Error>(agent.driver.power_on(spec.uuid).await?)
+    };
+    if spec.sandboxed || start.await.is_err() { Container::Made } else { Container::Runs }
+}
+
 /// Makes and starts the container of an instance without ports; leaves none behind when it fails.
 ///
-/// `prepared`: [`Ahead`] has made it.
+/// `prepared`: how far [`Ahead`] has come with it.
 ///
 /// # Errors
 /// [`Error::Cancelled`] when the instance is being deleted meanwhile, else what image store or hypervisor say.
@@ -88,14 +110,16 @@ pub async fn spawn(
     agent: &Agent,
     acting: &Acting,
     context: &RequestContext,
-    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
+    (spec, request, prepared): (&InstanceSpec, &ImageRequest, Container),
 ) -> Result<(), Error> {
     let no_ports = NetworkInfo::new();
-    tokio::try_join!(
-        make(agent, acting, context, (spec, request, prepared)),
-        agent.nics.fill_config_drive(spec, &no_ports),
-    )?;
-    agent.driver.start_new(spec).await?;
+    if prepared != Container::Runs {
+        tokio::try_join!(
+            make(agent, acting, context, (spec, request, prepared)),
+            agent.nics.fill_config_drive(spec, &no_ports),
+        )?;
+        agent.driver.start_new(spec).await?;
+    }
     agent.nics.remember(spec, &no_ports);
     // Its namespace is there only now; nobody waits for the way to the metadata service.
     let (nics, uuid) = (agent.nics.clone(), spec.uuid);
@@ -131,7 +155,7 @@ pub async fn spawn_connected(
     let make = async {
         let prepared = ahead.end().await.container;
         let made = make(agent, acting, context, (spec, request, prepared)).await;
-        tracing::debug!(milliseconds = begun.elapsed().as_millis(), prepared, "the container is made");
+        tracing::debug!(milliseconds = begun.elapsed().as_millis(), ?prepared, "the container is made");
         made
     };
     let (allocated, made) = tokio::join!(allocate, make);
@@ -170,11 +194,11 @@ pub async fn spawn_bound(
     let mut watch = agent.events.watch(uuid);
     let network_info = network::bind(agent, context, instance).await?;
     if network_info.is_empty() {
-        return spawn(agent, acting, context, (&spec, request, false)).await;
+        return spawn(agent, acting, context, (&spec, request, Container::Absent)).await;
     }
     let spec = InstanceSpec { sandboxed: true, ..spec };
     let (made, filled, prepared) = tokio::join!(
-        make(agent, acting, context, (&spec, request, false)),
+        make(agent, acting, context, (&spec, request, Container::Absent)),
         agent.nics.fill_config_drive(&spec, &network_info),
         agent.nics.prepare(&spec, &network_info, true),
     );
@@ -294,9 +318,9 @@ pub async fn spawn_again(
     let sandboxed = !network_info.is_empty() || agent.nics.sandboxed().await?.contains(&spec.uuid);
     let spec = InstanceSpec { sandboxed, ..spec };
     if !sandboxed {
-        return spawn(agent, acting, context, (&spec, request, false)).await;
+        return spawn(agent, acting, context, (&spec, request, Container::Absent)).await;
     }
-    make(agent, acting, context, (&spec, request, false)).await?;
+    make(agent, acting, context, (&spec, request, Container::Absent)).await?;
     agent.nics.fill_config_drive(&spec, network_info).await?;
     agent.nics.prepare(&spec, network_info, true).await?;
     Ok(agent.driver.start_new(&spec).await?)
@@ -307,11 +331,11 @@ async fn make(
     agent: &Agent,
     acting: &Acting,
     context: &RequestContext,
-    (spec, request, prepared): (&InstanceSpec, &ImageRequest, bool),
+    (spec, request, prepared): (&InstanceSpec, &ImageRequest, Container),
 ) -> Result<(), Error> {
     let spec = described::whole(agent, context, spec).await?;
     let spec = spec.as_ref();
-    if !prepared {
+    if prepared == Container::Absent {
         let image = ensure(agent, acting, context, request).await?;
         match agent.driver.make(spec, &image).await {
             // Somebody removed the image behind our back: fetch it and try once more.
