@@ -6,6 +6,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::{
+    BlockDeviceMapping, ComputeNode, ConsoleAuthToken, Flavor, HvSpec, ImageMeta, Instance, InstanceFault,
+    InstanceGroup, InstanceInfoCache, Migration, NetworkRequest, Service, ShareMapping, Versioned,
+    VirtualInterface,
+};
+
 /// The classes and their versions.
 const VERSIONS: &[(&str, &str)] = &[
     ("BlockDeviceMapping", "1.21"),
@@ -51,20 +57,84 @@ pub fn all() -> Value {
         .into()
 }
 
-/// True for an object that is, or holds, one of a newer major version than is read. A newer minor version only adds, and is
-/// read as it is.
-pub fn is_newer(value: &Value) -> bool {
-    let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    match value {
-        Value::Object(fields) => {
-            let text = |key| fields.get(key).and_then(Value::as_str);
-            let known = text("nova_object.name").and_then(version).and_then(major);
-            let newer = text("nova_object.version").and_then(major) > known;
-            (known.is_some() && newer) || fields.values().any(is_newer)
+/// Objects in `value` that the conductor has to make older before they can be read: the outermost ones of classes that are
+/// in [`all`], for a conductor converts nothing else.
+///
+/// Nova's own serializer has every newer minor version converted. A newer minor version only adds, and what it added is lost
+/// by the conversion: here it is read, and goes back, as it came. Only where what is known of a class is not as it was is it
+/// the conductor's turn, as with a newer major version.
+pub fn unreadable(value: &mut Value) -> Vec<&mut Value> {
+    let mut found = Vec::new();
+    collect(value, &mut found);
+    found
+}
+
+fn collect<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+    if class_of(value).and_then(version).is_some() {
+        if must_be_older(value) {
+            found.push(value);
         }
-        Value::Array(values) => values.iter().any(is_newer),
+        return;
+    }
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|field| collect(field, found)),
+        Value::Array(values) => values.iter_mut().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+fn class_of(value: &Value) -> Option<&str> {
+    value.get("nova_object.name")?.as_str()
+}
+
+/// True for an object that cannot be read because it, or one that it holds, is of a later release.
+fn must_be_older(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => is_strange(value) || fields.values().any(must_be_older),
+        Value::Array(values) => values.iter().any(must_be_older),
         _ => false,
     }
+}
+
+fn is_strange(object: &Value) -> bool {
+    let Some(class) = class_of(object) else { return false };
+    let Some(known) = version(class).and_then(numbers) else { return false };
+    let Some(got) = object.get("nova_object.version").and_then(Value::as_str).and_then(numbers) else {
+        return false;
+    };
+    got.0 > known.0 || (got > known && !is_readable(class, object))
+}
+
+/// Major and minor; what follows says nothing of the fields.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+/// Whether the known fields of an object are what they are known to be; one whose fields nobody reads is readable.
+fn is_readable(class: &str, object: &Value) -> bool {
+    fn read<T: Versioned>(object: &Value) -> bool {
+        T::parse(object.clone()).is_ok()
+    }
+    let read = match class {
+        BlockDeviceMapping::NAME => read::<BlockDeviceMapping>,
+        ComputeNode::NAME => read::<ComputeNode>,
+        ConsoleAuthToken::NAME => read::<ConsoleAuthToken>,
+        Flavor::NAME => read::<Flavor>,
+        HvSpec::NAME => read::<HvSpec>,
+        ImageMeta::NAME => read::<ImageMeta>,
+        Instance::NAME => read::<Instance>,
+        InstanceFault::NAME => read::<InstanceFault>,
+        InstanceGroup::NAME => read::<InstanceGroup>,
+        InstanceInfoCache::NAME => read::<InstanceInfoCache>,
+        Migration::NAME => read::<Migration>,
+        NetworkRequest::NAME => read::<NetworkRequest>,
+        Service::NAME => read::<Service>,
+        ShareMapping::NAME => read::<ShareMapping>,
+        VirtualInterface::NAME => read::<VirtualInterface>,
+        _ => return true,
+    };
+    read(object)
 }
 
 /// The `object_versions` argument of a class method.
@@ -75,10 +145,6 @@ pub fn manifest(class: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{
-        BlockDeviceMapping, ComputeNode, Flavor, ImageMeta, Instance, InstanceFault, InstanceInfoCache,
-        Migration, NetworkRequest, Service, ShareMapping, Versioned, VirtualInterface,
-    };
 
     #[test]
     fn the_manifest_agrees_with_the_classes() {
@@ -99,21 +165,42 @@ mod tests {
         same::<VirtualInterface>();
     }
 
+    fn object(class: &str, version: &str, data: Value) -> Value {
+        json!({"nova_object.name": class, "nova_object.version": version, "nova_object.data": data})
+    }
+
     #[test]
-    fn only_a_newer_major_of_a_class_that_is_read_has_to_be_converted() {
-        let object = |class, version, data: Value| json!({"nova_object.name": class, "nova_object.version": version, "nova_object.data": data});
-        let flavor = |version| json!({"flavor": object("Flavor", version, json!({}))});
-        for (value, newer) in [
+    fn what_cannot_be_read_has_to_be_made_older_and_nothing_else() {
+        let flavor = |version| json!({"flavor": object("Flavor", version, json!({"vcpus": 2}))});
+        let odd = json!({"flavor": object("Flavor", "1.3", json!({"vcpus": {"least": 1, "most": 4}}))});
+        for (mut value, converted) in [
             (object("Instance", "2.8", flavor("1.2")), false),
             (object("Instance", "2.99", flavor("1.9")), false),
+            (object("Instance", "2.8.1", json!({"uuid": 5})), false),
+            (object("Instance", "2.9", json!({"uuid": 5})), true),
             (object("Instance", "3.0", flavor("1.2")), true),
             (object("Instance", "2.8", flavor("2.0")), true),
+            (object("Instance", "2.8", odd), true),
             (object("Instance", "1.0", json!({})), false),
+            (object("RequestSpec", "1.16", json!({"image": 7})), false),
+            (object("RequestSpec", "2.0", json!({})), true),
             (object("Stranger", "9.0", json!({})), false),
             (object("Instance", "new", json!({})), false),
-            (json!([1, object("Service", "2.0", json!({}))]), true),
         ] {
-            assert_eq!(is_newer(&value), newer, "{value}");
+            let text = value.to_string();
+            assert_eq!(!unreadable(&mut value).is_empty(), converted, "{text}");
         }
+    }
+
+    #[test]
+    fn the_outermost_objects_are_converted_of_classes_that_a_conductor_is_told_the_version_of() {
+        let service = || object("Service", "2.0", json!({}));
+        let instance = object("Instance", "2.8", json!({"services": [service()]}));
+        let stranger = object("Stranger", "1.0", json!({"service": service()}));
+        let mut value = json!({"list": [1, service(), instance], "properties": {"of": stranger}});
+        let found = unreadable(&mut value);
+        let mut classes: Vec<_> = found.iter().filter_map(|object| class_of(object)).collect();
+        classes.sort_unstable();
+        assert_eq!(classes, ["Instance", "Service", "Service"]);
     }
 }

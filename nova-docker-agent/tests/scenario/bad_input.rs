@@ -331,6 +331,22 @@ async fn an_instance_of_a_newer_release_is_converted_by_the_conductor() {
 }
 
 #[tokio::test]
+async fn a_newer_minor_version_is_converted_only_where_it_cannot_be_read_as_it_is() {
+    let cloud = Cloud::booted().await;
+    let newer = |host_name: Value| {
+        let mut instance = versioned(&cloud.nova.instance(crate::UUID), &|version| format!("{version}9"));
+        instance["nova_object.data"]["hostname"] = host_name;
+        json!({"events": [], "instances": [instance]})
+    };
+    let conversions = || cloud.nova.with(|db| db.log.iter().filter(|sent| sent.name == "object_backport_versions").count());
+    cloud.nova.call(HOST, "external_instance_event", newer(json!("rec1"))).await.unwrap();
+    assert_eq!(conversions(), 0);
+    let odd = json!({"before": "rec1", "labels": ["rec1", "example.org"]});
+    cloud.nova.call(HOST, "external_instance_event", newer(odd)).await.unwrap();
+    assert_eq!(conversions(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_converted_is_told_in_a_class_that_nova_api_knows() {
     let cloud = Cloud::booted().await;
     let spec = of("RequestSpec", "2.0", json!({"id": 9}));

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::nova::{Database, object};
 
-/// As a newer conductor does for an older service; it cannot make a `RequestSpec` older.
+/// As a newer conductor does for an older service: a field that a later release has otherwise says what it was `before`. It
+/// cannot make a `RequestSpec` older.
 fn backport(object: &Value, versions: &Value) -> Result<Value, RemoteError> {
     Ok(match object {
+        Value::Object(fields) if fields.contains_key("before") => fields["before"].clone(),
         Value::Object(fields) => {
             let each = fields.iter().map(|(name, value)| Ok((name.clone(), backport(value, versions)?)));
             let mut fields = each.collect::<Result<Map<_, _>, RemoteError>>()?;
