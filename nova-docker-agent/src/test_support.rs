@@ -55,6 +55,8 @@ pub(crate) fn host_facts() -> HostFacts {
         hypervisor_hostname: "host1".into(),
         cpu_info: "{}".into(),
         arch: "x86_64".into(),
+        cpu_flags: [].into(),
+        hyperthreading: false,
         docker_version: "20.10.24".into(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 pub use common::openstack::placement::{Inventories, Inventory};
 
-use super::HostFacts;
+use super::{HostFacts, cpu_traits};
 use crate::config::Config;
 
 /// Trait of a provider whose compute service is disabled: the scheduler passes it over.
@@ -46,6 +46,8 @@ pub fn traits(facts: &HostFacts, disabled: bool) -> BTreeSet<String> {
     ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW"]
         .into_iter()
         .chain(nics)
+        .chain(cpu_traits::of(&facts.cpu_flags))
+        .chain(facts.hyperthreading.then_some(cpu_traits::HYPERTHREADING))
         .chain(arch)
         .chain(disabled.then_some(STATUS_DISABLED))
         .map(str::to_owned)
@@ -54,9 +56,11 @@ pub fn traits(facts: &HostFacts, disabled: bool) -> BTreeSet<String> {
 
 /// The traits that the provider shall have: `wanted`, and of `present` what is not the agent's to give.
 ///
-/// Operators and other services put traits on providers, too (CUSTOM_…, HW_…); those of compute drivers are ours.
+/// Operators and other services put traits on providers, too (CUSTOM_…, HW_…); those of compute drivers are ours, and of
+/// processors those that the agent knows.
 pub(super) fn merge_traits(present: &BTreeSet<String>, wanted: &BTreeSet<String>) -> BTreeSet<String> {
-    let theirs = present.iter().filter(|name| !name.starts_with("COMPUTE_") && *name != "OWNER_NOVA");
+    let ours = |name: &str| name.starts_with("COMPUTE_") || name == "OWNER_NOVA" || cpu_traits::is_one(name);
+    let theirs = present.iter().filter(|name| !ours(name));
     wanted.iter().chain(theirs).cloned().collect()
 }
 
@@ -105,9 +109,16 @@ mod tests {
     #[test]
     fn traits_of_others_stay() {
         let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
-        let present =
-            set(&["CUSTOM_RACK_7", "COMPUTE_STATUS_DISABLED", "COMPUTE_ACCELERATORS", "OWNER_NOVA"]);
+        let present = set(&[
+            "CUSTOM_RACK_7",
+            "COMPUTE_STATUS_DISABLED",
+            "COMPUTE_ACCELERATORS",
+            "OWNER_NOVA",
+            "HW_CPU_X86_MPX",
+            "HW_CPU_X86_SGX",
+        ]);
         let wanted = set(&["COMPUTE_NODE", "OWNER_NOVA"]);
-        assert_eq!(merge_traits(&present, &wanted), set(&["COMPUTE_NODE", "CUSTOM_RACK_7", "OWNER_NOVA"]));
+        let left = ["COMPUTE_NODE", "CUSTOM_RACK_7", "HW_CPU_X86_SGX", "OWNER_NOVA"];
+        assert_eq!(merge_traits(&present, &wanted), set(&left));
     }
 }

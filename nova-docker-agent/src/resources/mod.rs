@@ -1,5 +1,6 @@
 //! What this host can give and has given (Nova: resource tracker and report client).
 
+mod cpu_traits;
 pub mod inventory;
 pub mod provider;
 mod report;

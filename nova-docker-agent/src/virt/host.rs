@@ -1,5 +1,6 @@
 //! What the machine has (Nova: `get_available_resource`).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::docker::{Engine, Info};
@@ -36,6 +37,10 @@ pub struct HostFacts {
     pub cpu_info: String,
     /// Nova's name of the processor architecture (`x86_64`, `aarch64`).
     pub arch: String,
+    /// What the processors can do, in the kernel's words (`flags` of `/proc/cpuinfo`).
+    pub cpu_flags: BTreeSet<String>,
+    /// Each core has several threads.
+    pub hyperthreading: bool,
     /// Docker's version as text.
     pub docker_version: String,
 }
@@ -69,6 +74,8 @@ fn from(info: Info, disk: Disk, meminfo: &str, cpuinfo: &str, host: &str) -> Hos
         hypervisor_hostname: host.to_owned(),
         cpu_info: cpu_info(&info, cpuinfo),
         arch: info.architecture,
+        cpu_flags: flags(cpuinfo).map(str::to_owned).collect(),
+        hyperthreading: hyperthreading(cpuinfo),
         docker_version: info.server_version,
     }
 }
@@ -123,7 +130,7 @@ fn version_number(version: &str) -> i64 {
 /// The JSON that Nova's drivers put into ComputeNode.cpu_info.
 fn cpu_info(info: &Info, cpuinfo: &str) -> String {
     let text = |name| field(cpuinfo, name).unwrap_or_default();
-    let mut features: Vec<&str> = text("flags").split_whitespace().collect();
+    let mut features: Vec<&str> = flags(cpuinfo).collect();
     features.sort_unstable();
     json!({
         "arch": info.architecture,
@@ -133,6 +140,16 @@ fn cpu_info(info: &Info, cpuinfo: &str) -> String {
         "features": features,
     })
     .to_string()
+}
+
+fn flags(cpuinfo: &str) -> impl Iterator<Item = &str> {
+    field(cpuinfo, "flags").unwrap_or_default().split_whitespace()
+}
+
+/// More threads than cores in a socket.
+fn hyperthreading(cpuinfo: &str) -> bool {
+    let number = |name| field(cpuinfo, name).and_then(|value| value.parse::<u32>().ok());
+    number("siblings").zip(number("cpu cores")).is_some_and(|(threads, cores)| threads > cores)
 }
 
 /// The value of the first `name: value` line.
@@ -170,7 +187,8 @@ mod tests {
     fn what_was_found_is_put_into_nova_s_units() {
         let disk = Disk { total: 100 * GIB, free: 60 * GIB + 1, available: 55 * GIB };
         let meminfo = "MemTotal: 4194304 kB\nMemAvailable:  3145728 kB\n";
-        let cpuinfo = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon\nflags\t\t: sse fpu\n";
+        let cpuinfo = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon\nflags\t\t: sse fpu\n\
+                       siblings\t: 4\ncpu cores\t: 2\n";
         let facts = from(info(), disk, meminfo, cpuinfo, "host1");
         assert_eq!((facts.vcpus, facts.memory_mb, facts.memory_mb_used), (2, 4096, 1024));
         assert_eq!((facts.local_gb, facts.local_gb_used, facts.disk_available_least), (100, 40, 55));
@@ -178,6 +196,7 @@ mod tests {
         let cpu: serde_json::Value = serde_json::from_str(&facts.cpu_info).unwrap();
         assert_eq!(cpu["features"], json!(["fpu", "sse"]));
         assert_eq!(cpu["vendor"], "GenuineIntel");
+        assert!(facts.hyperthreading && facts.cpu_flags.contains("sse") && facts.cpu_flags.len() == 2);
     }
 
     #[test]
