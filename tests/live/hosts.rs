@@ -26,15 +26,22 @@ pub(crate) async fn host_of(cloud: &Cloud, server: &str) -> Result<String> {
     Ok(text(&found["server"]["OS-EXT-SRV-ATTR:host"]).to_owned())
 }
 
-/// What it writes to its disk a copy of the image has not.
+/// What it writes to its disks a copy of the image has not.
 async fn mark(host: &Host, guest: &Guest) -> Result<()> {
-    host.exec(&guest.container(), &["sh", "-c", "echo moved > /root/mark"]).await.map(drop)
+    let write = "echo moved > /root/mark && echo moved too > /mnt/mark && chown 7 /mnt/mark";
+    host.exec(&guest.container(), &["sh", "-c", write]).await.map(drop)
 }
 
 async fn has_mark(host: &Host, guest: &Guest) -> Result<()> {
-    let said = host.exec(&guest.container(), &["cat", "/root/mark"]).await?;
-    ensure!(said.trim() == "moved", "{said}");
+    let read = "cat /root/mark /mnt/mark && stat -c %u /mnt/mark && grep -c ' /mnt ' /proc/mounts";
+    let said = host.exec(&guest.container(), &["sh", "-c", read]).await?;
+    ensure!(said.split_whitespace().eq(["moved", "moved", "too", "7", "1"]), "{said}");
     Ok(())
+}
+
+/// A flavor with an ephemeral disk and swap.
+pub(crate) fn with_disks(name: &str) -> Value {
+    json!({"flavor": {"name": name, "vcpus": 1, "ram": 64, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1, "swap": 32}})
 }
 
 /// Lets the second host take servers while `work` goes on: other tests look at the first one's containers.
@@ -120,7 +127,8 @@ async fn there_and_back() -> Result<()> {
     lab.router("moves", &[&subnet]).await?;
     let group = lab.group("moves", &[json!({"protocol": "icmp"}), tcp(22)]).await?;
     let extra = json!({"networks": [{"uuid": network}], "security_groups": [{"name": group}]});
-    let [guest] = lab.guests([on("moves", &first, extra)]).await?;
+    let flavor = cloud.post("compute", "/flavors", with_disks("moves")).await?;
+    let [guest] = lab.guests([Boot { flavor: "moves", ..on("moves", &first, extra) }]).await?;
     let (_, address) = lab.floating(Some(&guest.port)).await?;
     mark(&here, &guest).await?;
 
@@ -152,6 +160,12 @@ async fn there_and_back() -> Result<()> {
     ensure!(there.instance(&guest.id).await?.is_none(), "a container stays on the second host");
     let images = there.images(&format!("nova-moved/*:{}", guest.id)).await?;
     ensure!(images.is_empty(), "{images:?}");
+    for host in [&here, &there] {
+        let volumes = host.volumes(&format!("nova.instance_uuid={}", guest.id)).await?;
+        ensure!(volumes.is_empty(), "{volumes:?}");
+    }
+    let path = format!("/flavors/{}", text(&flavor["flavor"]["id"]));
+    tests::network::delete(&cloud, "compute", &path).await?;
     lab.remove().await
 }
 

@@ -4,10 +4,11 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::agent::platform_option;
-use tests::cloud::Cloud;
+use tests::cloud::{Boot, Cloud, text};
 use tests::host::{Host, is_running};
 use tests::network::{Guest, Lab, becomes, container, in_the_switch, ports};
 
+use crate::hosts::with_disks;
 use crate::{shared, small};
 
 /// A guest with a port on a network of its own, that answers pings of a neighbour.
@@ -124,4 +125,52 @@ async fn what_is_repaired_in_a_rescue_is_there_afterwards() -> Result<()> {
     let volumes = Host::new()?.volumes(&format!("nova.instance_uuid={id}")).await?;
     ensure!(volumes.is_empty(), "{volumes:?}");
     Ok(())
+}
+
+/// Covers: build_and_run_instance, rebuild_instance
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn a_flavors_ephemeral_disk_and_swap_are_there_and_end_with_the_server() -> Result<()> {
+    let _platform = shared().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let flavor = cloud.post("compute", "/flavors", with_disks("remade-disks")).await?;
+    let image = cloud.image_id("demo").await?;
+    let blank = |more: Value| {
+        let mut disk = json!({"source_type": "blank", "destination_type": "local", "boot_index": -1});
+        disk.as_object_mut()
+            .into_iter()
+            .for_each(|disk| disk.extend(more.as_object().cloned().unwrap_or_default()));
+        disk
+    };
+    let root = json!({"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": image});
+    let disks = json!([
+        root,
+        blank(json!({"volume_size": 1})),
+        blank(json!({"volume_size": 32, "guest_format": "swap"}))
+    ]);
+    let extra = json!({"block_device_mapping_v2": disks});
+    let server = cloud.boot_active(&Boot { flavor: "remade-disks", extra, ..small("remade-disks") }).await?;
+    let id = text(&server["id"]);
+    let limits = host.running_instance(id).await?.host_config.unwrap_or_default();
+    ensure!((limits.memory, limits.memory_swap) == (Some(64 << 20), Some(96 << 20)), "{limits:?}");
+    let mounted = host.exec(&container(id), &["grep", " /mnt ", "/proc/mounts"]).await?;
+    ensure!(mounted.lines().count() == 1, "{mounted}");
+    let hypervisor = cloud.get("placement", &format!("/allocations/{id}")).await?;
+    let held =
+        hypervisor["allocations"].as_object().into_iter().flatten().next().map(|(_, held)| held.clone());
+    // Root disk, ephemeral disk, and swap, which Nova rounds up.
+    ensure!(held.is_some_and(|held| held["resources"]["DISK_GB"] == 3), "{hypervisor}");
+
+    write(&host, id, "/mnt/of-before").await?;
+    cloud.action(id, json!({"reboot": {"type": "HARD"}})).await?;
+    cloud.wait_for(id, "ACTIVE").await?;
+    ensure!(has(&host, id, "/mnt/of-before").await?, "lost by a reboot");
+    cloud.action(id, json!({"rebuild": {"imageRef": image}})).await?;
+    cloud.wait_for(id, "ACTIVE").await?;
+    ensure!(!has(&host, id, "/mnt/of-before").await?, "kept by a rebuild");
+    let label = format!("nova.instance_uuid={id}");
+    ensure!(host.volumes(&label).await?.len() == 1, "{:?}", host.volumes(&label).await?);
+    cloud.delete(id).await?;
+    ensure!(host.volumes(&label).await?.is_empty(), "a volume stays");
+    tests::network::delete(&cloud, "compute", &format!("/flavors/{}", text(&flavor["flavor"]["id"]))).await
 }

@@ -23,6 +23,20 @@ impl BlockDeviceMapping {
         self.boot_index() == Some(0)
     }
 
+    /// True for a disk of the flavor's ephemeral storage (Nova: `block_device.new_format_is_ephemeral`).
+    pub fn is_ephemeral(&self) -> bool {
+        self.is_blank() && self.guest_format() != Some("swap")
+    }
+
+    /// True for swap (Nova: `block_device.new_format_is_swap`).
+    pub fn is_swap(&self) -> bool {
+        self.is_blank() && self.guest_format() == Some("swap")
+    }
+
+    fn is_blank(&self) -> bool {
+        self.source_type() == Some("blank") && self.destination_type() == Some("local")
+    }
+
     /// True for a Cinder volume.
     pub fn is_volume(&self) -> bool {
         self.destination_type() == Some("volume")

@@ -23,6 +23,7 @@ use super::{Call, Method};
 use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
 use crate::image::ImageRequest;
+use crate::instance::block_devices::{self, ROOT_DEVICE};
 use crate::instance::group;
 use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault, fault_text};
 use crate::instance::locks::Acting;
@@ -36,9 +37,6 @@ use crate::virt::{InstanceSpec, PowerState};
 
 /// Nova's name of the event; the second underscore is the private method's.
 const EVENT: &str = "compute__do_build_and_run_instance";
-
-/// Where the root disk of a container would be; shown by the API and by the metadata service.
-const ROOT_DEVICE: &str = "/dev/sda";
 
 /// Nova's words (`_check_trusted_certs`).
 pub(super) const UNTRUSTED: &str =
@@ -69,9 +67,9 @@ pub struct BuildAndRunInstance {
     /// The instance has been made this host's.
     #[serde(skip)]
     taken: bool,
-    /// Its root disk.
+    /// Its disks.
     #[serde(skip)]
-    root: Option<BlockDeviceMapping>,
+    disks: Vec<BlockDeviceMapping>,
     /// Neutron and the host's network may have something of it.
     #[serde(skip)]
     connecting: bool,
@@ -79,7 +77,7 @@ pub struct BuildAndRunInstance {
 
 /// A build request that can be carried out.
 struct Checked {
-    root: Option<BlockDeviceMapping>,
+    disks: Vec<BlockDeviceMapping>,
     connection: Connection,
     spec: InstanceSpec,
 }
@@ -169,8 +167,8 @@ impl BuildAndRunInstance {
         // The record says already that the instance is here: other hosts see it.
         ahead.beside(group::validate(agent, context, (&self.instance, &self.request_spec))).await?;
         drop(alone);
-        let Checked { root, connection, spec } = checked?;
-        self.root = root;
+        let Checked { disks, connection, spec } = checked?;
+        self.disks = disks;
         let spawn = async {
             if connection.ask == Ask::Nothing {
                 let prepared = ahead.end().await.container;
@@ -213,12 +211,12 @@ impl BuildAndRunInstance {
         if disks.iter().any(BlockDeviceMapping::is_volume) {
             return Err(abort("volumes are not supported yet by this compute host; boot from an image"));
         }
-        let root = disks.iter().position(BlockDeviceMapping::is_root);
+        block_devices::name(&mut disks);
         let setup = guest_setup(&self.injected_files, &self.admin_password)?;
         let spec = InstanceSpec { sandboxed: ask != Ask::Nothing, setup, ..spec };
         let groups = security_groups(&self.security_groups);
         let connection = Connection { ask, groups, providers: provider_mapping(&self.request_spec) };
-        Ok(Checked { root: root.map(|index| disks.swap_remove(index)), connection, spec })
+        Ok(Checked { disks, connection, spec })
     }
 
     /// What nobody waits for, once the instance is ACTIVE.
@@ -232,7 +230,7 @@ impl BuildAndRunInstance {
         let (told, (), ()) = tokio::join!(
             agent.conductor.scheduler_has(&call.context, &instances),
             event_finish(agent, &call.context, uuid, (EVENT, None)),
-            name_root_device(call, self.root.as_mut()),
+            save_devices(call, &mut self.disks),
         );
         if let Err(error) = told {
             tracing::debug!(error = %Chain(&error), "the schedulers were not told");
@@ -357,11 +355,12 @@ async fn discard(call: &Call, uuid: InstanceUuid, made: Made) {
     }
 }
 
-async fn name_root_device(call: &Call, root: Option<&mut BlockDeviceMapping>) {
-    let Some(root) = root else { return };
-    root.set_device_name(ROOT_DEVICE);
-    if let Err(error) = call.agent.conductor.save_block_device(&call.context, root).await {
-        tracing::warn!(error = %Chain(&error), "the name of the root device could not be recorded");
+/// Records the names that the disks got.
+async fn save_devices(call: &Call, disks: &mut [BlockDeviceMapping]) {
+    for disk in disks.iter_mut().filter(|disk| disk.object().changes().next().is_some()) {
+        if let Err(error) = call.agent.conductor.save_block_device(&call.context, disk).await {
+            tracing::warn!(error = %Chain(&error), "the name of a disk could not be recorded");
+        }
     }
 }
 

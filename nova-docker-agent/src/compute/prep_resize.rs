@@ -81,6 +81,10 @@ impl PrepResize {
                 ),
             }));
         }
+        if self.instance.host() == Some(host) {
+            let possible = moves::stays_possible(agent, &self.instance, &self.flavor).await;
+            possible.map_err(Failure::Rollback)?;
+        }
         let (current, old) = (self.instance.flavor(), self.instance.old_flavor());
         self.instance.set_flavors(current.as_ref(), old.as_ref(), Some(&self.flavor));
         let mut metadata = self.instance.system_metadata();

@@ -60,7 +60,8 @@ impl Depot {
         Self { config, life, spools: Spools::default(), server: OnceCell::new() }
     }
 
-    /// Offers an image. `base`: the layers that the destination will have from elsewhere.
+    /// Offers an image, and the ephemeral disk of the instance with it. `base`: the layers that the destination will have from
+    /// elsewhere.
     ///
     /// # Errors
     /// When the server cannot listen, or Docker does not hand the image out.
@@ -76,7 +77,13 @@ impl Depot {
         let own: BTreeSet<String> = own.map(|digest| hex(digest).to_owned()).collect();
         let directory = folder(&self.config.state_path).join(format!("out-{uuid}"));
         let spool = Spool::new(driver.clone(), &image.id, directory);
-        let size = spool.fill(&own).await?;
+        let mut size = spool.fill(&own).await?;
+        let mut ephemeral = None;
+        if let Some(content) = driver.ephemeral(uuid) {
+            let (digest, bytes) = spool.add(content).await?;
+            size += bytes;
+            ephemeral = Some(format!("sha256:{digest}"));
+        }
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let key = Sha256::digest(&token).to_vec();
         self.spools.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::new(spool));
@@ -86,6 +93,7 @@ impl Depot {
             token,
             image: image.id.clone(),
             layers: image.layers.clone(),
+            ephemeral,
             size,
         };
         Ok(Offered { offer, key, spools: Arc::clone(&self.spools) })

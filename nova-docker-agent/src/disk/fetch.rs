@@ -59,6 +59,10 @@ pub async fn fetch(
     for layer in &offer.layers[shared..] {
         source.get(layer, &arriving.0).await?;
     }
+    if let Some(digest) = &offer.ephemeral {
+        source.get(digest, &arriving.0).await?;
+        here.driver.keep_ephemeral(uuid, &arriving.0.join(hex(digest)))?;
+    }
     let name = here.driver.moved_name(uuid);
     match here.driver.load_moved(load::archive(offer, &arriving.0, &name)).await {
         Err(error) if shared > 0 => {

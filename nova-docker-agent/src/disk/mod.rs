@@ -8,6 +8,7 @@
 //! ```
 //! The offer travels over the broker, so who can read that can fetch the disk, as he could anything else of the cloud. The
 //! certificate in it is the only one that the destination trusts; the token is good for one disk and gone with the transfer.
+//! The ephemeral disk is one more file, an archive of its content (`virt/ephemeral.rs`).
 //! A layer's digest is its name in the image's configuration, and the configuration's that of the image.
 
 mod depot;
@@ -89,6 +90,9 @@ pub struct Offer {
     pub image: String,
     /// `sha256:…` of each layer as it is unpacked, the lowest first.
     pub layers: Vec<String>,
+    /// `sha256:…` of the archive of what is on the ephemeral disk, if there is one.
+    #[serde(default)]
+    pub ephemeral: Option<String>,
     /// Bytes of the files that are ready; lower layers are made ready when somebody asks for one.
     pub size: u64,
 }

@@ -7,8 +7,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use sha2::{Digest, Sha256};
+use tokio_util::bytes::Bytes;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Error;
@@ -55,8 +56,31 @@ impl Spool {
             let taken = tokio::task::spawn_blocking(move || take(archive, &missing, &directory)).await;
             taken.map_err(|panic| Error::Serve(panic.to_string()))??;
         }
-        let size = |digest| std::fs::metadata(self.directory.join(digest)).map_or(0, |file| file.len());
-        Ok(digests.iter().map(size).sum())
+        Ok(digests.iter().map(|digest| self.size(digest)).sum())
+    }
+
+    fn size(&self, digest: &str) -> u64 {
+        std::fs::metadata(self.directory.join(digest)).map_or(0, |file| file.len())
+    }
+
+    /// Takes one more file in, whatever is in it; returns its digest (hexadecimal) and its bytes.
+    pub(super) async fn add(
+        &self,
+        content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(String, u64), Error> {
+        let _filling = self.filling.lock().await;
+        std::fs::create_dir_all(&self.directory).map_err(Error::file(&self.directory))?;
+        let mut content = SyncIoBridge::new(StreamReader::new(Box::pin(content)));
+        let part = self.directory.join("added");
+        let path = part.clone();
+        let copied = tokio::task::spawn_blocking(move || {
+            File::create(&path).and_then(|mut file| copy(&mut content, &mut file))
+        });
+        let copied = copied.await.map_err(|panic| Error::Serve(panic.to_string()))?;
+        let digest = copied.map_err(Error::file(&part))?;
+        std::fs::rename(&part, self.directory.join(&digest)).map_err(Error::file(&part))?;
+        let size = self.size(&digest);
+        Ok((digest, size))
     }
 }
 

@@ -19,6 +19,7 @@
 //! the host, `attaching.rs` after those on their way, `follow.rs` brings the one after the other, `outcome.rs` says how a build ends.
 
 pub mod attaching;
+pub mod block_devices;
 pub mod decide;
 pub mod described;
 pub mod destroy;

@@ -11,7 +11,7 @@ use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
 use common::objects::fields::VmState;
-use common::objects::{Instance, Migration};
+use common::objects::{Flavor, Instance, Migration};
 use serde_json::{Value, json};
 
 use super::guards::{self, Subject};
@@ -23,7 +23,7 @@ use crate::conductor::Expect;
 use crate::error::Error;
 use crate::image::ImageHandle;
 use crate::network::model::{self, NetworkInfo};
-use crate::virt::InstanceSpec;
+use crate::virt::{self, InstanceSpec};
 
 /// Where a resize keeps what the instance was (`Instance.system_metadata`).
 pub const OLD_VM_STATE: &str = "old_vm_state";
@@ -231,6 +231,7 @@ pub async fn land(
     let spec = InstanceSpec { sandboxed, ..instance_spec(instance, properties)? };
     let mut watch = agent.events.watch(acting.uuid());
     agent.driver.make(&spec, disk).await?;
+    agent.driver.fill_ephemeral(acting.uuid()).await?;
     if sandboxed {
         agent.nics.prepare(&spec, network_info, true).await?;
         let waiting: Vec<_> = network_info.iter().filter(|vif| !vif.active).map(|vif| vif.id).collect();
@@ -245,6 +246,29 @@ pub async fn land(
         agent.nics.started(spec.uuid).await;
     }
     Ok(())
+}
+
+/// Refuses a resize on this host to a flavor whose disks the container cannot get without being made again; another host makes
+/// it again.
+///
+/// # Errors
+/// Nova's `UnableToMigrateToSelf`.
+pub async fn stays_possible(agent: &Agent, instance: &Instance, flavor: &Flavor) -> Result<(), Error> {
+    let mut wanted = instance.clone();
+    wanted.adopt_flavor(flavor);
+    let (old, new) = (instance_spec(instance, [].into())?, instance_spec(&wanted, [].into())?);
+    match virt::in_place(&old, &new, agent.driver.limits_disks().await?) {
+        None => Ok(()),
+        Some(what) => Err(Error::Refused {
+            class: "UnableToMigrateToSelf",
+            code: 400,
+            message: format!(
+                "Unable to migrate instance ({}) to current host ({}): {what} cannot be changed there.",
+                instance.uuid().unwrap_or_default(),
+                agent.config.host
+            ),
+        }),
+    }
 }
 
 /// Gives the container of an instance that stays here the limits of its flavor.

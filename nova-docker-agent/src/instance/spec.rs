@@ -37,6 +37,8 @@ pub fn instance_spec(
         vcpus: amount(flavor.vcpus()),
         memory_mb: amount(flavor.memory_mb()),
         root_gb: amount(flavor.root_gb()),
+        ephemeral_gb: amount(flavor.ephemeral_gb()),
+        swap_mb: amount(flavor.swap()),
         extra_specs: flavor.extra_specs(),
         metadata: instance.metadata(),
         config_drive: instance.config_drive().is_some_and(|drive| !drive.is_empty()),
@@ -117,7 +119,7 @@ pub struct Demand {
     pub vcpus: u64,
     /// Memory, in MiB.
     pub memory_mb: u64,
-    /// Disk, in GiB.
+    /// Disk, in GiB: root disk, ephemeral disk, and whole GiB of swap.
     pub disk_gb: u64,
 }
 
@@ -127,7 +129,9 @@ impl Demand {
         let of_flavor = |flavor: &Flavor| Self {
             vcpus: amount(flavor.vcpus()),
             memory_mb: amount(flavor.memory_mb()),
-            disk_gb: amount::<u64>(flavor.root_gb()) + amount::<u64>(flavor.ephemeral_gb()),
+            disk_gb: amount::<u64>(flavor.root_gb())
+                + amount::<u64>(flavor.ephemeral_gb())
+                + amount::<u64>(flavor.swap()) / 1024,
         };
         instance.flavor().as_ref().map_or_else(
             || Self {
@@ -154,7 +158,7 @@ mod tests {
                 "system_metadata": system_metadata,
                 "flavor": {
                     "nova_object.name": "Flavor", "nova_object.namespace": "nova", "nova_object.version": "1.2",
-                    "nova_object.data": {"vcpus": 2, "memory_mb": 64, "root_gb": 1, "ephemeral_gb": 3,
+                    "nova_object.data": {"vcpus": 2, "memory_mb": 64, "root_gb": 1, "ephemeral_gb": 3, "swap": 2500,
                                          "extra_specs": {"quota:cpu_quota": "5000"}},
                 },
             },
@@ -166,9 +170,10 @@ mod tests {
     fn the_flavor_says_what_the_container_gets() {
         let spec = instance_spec(&instance(json!({})), BTreeMap::new()).unwrap();
         assert_eq!((spec.vcpus, spec.memory_mb, spec.root_gb), (2, 64, 1));
+        assert_eq!((spec.ephemeral_gb, spec.swap_mb), (3, 2500));
         assert_eq!((spec.name.as_str(), spec.hostname.as_str()), ("instance-00000001", "rec1"));
         assert_eq!(spec.extra_specs["quota:cpu_quota"], "5000");
-        assert_eq!(Demand::of(&instance(json!({}))), Demand { vcpus: 2, memory_mb: 64, disk_gb: 4 });
+        assert_eq!(Demand::of(&instance(json!({}))), Demand { vcpus: 2, memory_mb: 64, disk_gb: 6 });
     }
 
     #[test]

@@ -37,11 +37,14 @@ pub(super) fn bind(config: &Config, uuid: InstanceUuid) -> String {
 /// [`Error::GuestFiles`]
 pub(super) fn make(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
     let drive = drive(config, uuid);
-    let made = fs::create_dir_all(&drive).and_then(|()| {
-        // Everybody in the instance may read it, nobody else on this host.
-        fs::set_permissions(folder(config, uuid), fs::Permissions::from_mode(0o700))
-    });
-    made.map_err(failed(&drive))
+    close(config, uuid).and_then(|()| fs::create_dir_all(&drive)).map_err(failed(&drive))
+}
+
+/// Makes the folder of the instance's files, into which nobody else on this host looks.
+pub(super) fn close(config: &Config, uuid: InstanceUuid) -> io::Result<()> {
+    let folder = folder(config, uuid);
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// True when something was written to it before.

@@ -121,6 +121,7 @@ impl Driver {
         }
         // Its addresses follow when they are known.
         guest_files::write(&self.config, instance.uuid, &self.guest_files(&instance.hostname, &[]), false)?;
+        self.make_ephemeral(instance, quota).await?;
         Ok(spec)
     }
 
@@ -143,6 +144,14 @@ impl Driver {
             return Err(refused);
         }
         self.engine.create_container(spec).await.map(drop)
+    }
+
+    /// Whether Docker limits the size of disks here, as far as is known.
+    ///
+    /// # Errors
+    /// When dockerd does not answer.
+    pub async fn limits_disks(&self) -> Result<bool, Error> {
+        Ok(self.storage().await?.quota.load(Ordering::Relaxed))
     }
 
     async fn storage(&self) -> Result<&Storage, Error> {
@@ -176,6 +185,7 @@ impl Driver {
         if moved?.is_some() {
             self.discard_moved(uuid).await?;
         }
+        self.remove_ephemeral(uuid).await?;
         guest_files::remove(&self.config, uuid)
     }
 

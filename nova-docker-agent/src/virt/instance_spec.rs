@@ -33,6 +33,10 @@ pub struct InstanceSpec {
     pub memory_mb: u64,
     /// `Flavor.root_gb`, in GiB; 0 means no limit, as in Nova
     pub root_gb: u64,
+    /// `Flavor.ephemeral_gb`, in GiB; 0 means no ephemeral disk
+    pub ephemeral_gb: u64,
+    /// `Flavor.swap`, in MiB; 0 means no swap
+    pub swap_mb: u64,
     /// `Flavor.extra_specs`
     pub extra_specs: BTreeMap<String, String>,
     /// `Instance.metadata`

@@ -11,6 +11,7 @@ mod cpu;
 mod disk_device;
 mod disk_io;
 mod driver;
+mod ephemeral;
 mod error;
 mod extra_specs;
 mod freeze;
@@ -33,6 +34,7 @@ mod terminal;
 pub(crate) mod wishes;
 
 pub use driver::Driver;
+pub use ephemeral::in_place;
 pub use error::Error;
 pub use host::{HostFacts, facts};
 pub use instance_spec::InstanceSpec;

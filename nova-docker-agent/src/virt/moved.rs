@@ -103,6 +103,7 @@ impl Driver {
     /// # Errors
     /// When dockerd does not do it.
     pub async fn discard_moved(&self, uuid: InstanceUuid) -> Result<(), Error> {
+        self.discard_ephemeral(uuid);
         self.untag(MOVED, uuid).await
     }
 

@@ -9,7 +9,8 @@ use super::grants::Grants;
 use super::sandbox::SANDBOX_LABEL;
 use super::wishes::Wishes;
 use super::{
-    Error, InstanceSpec, config_drive, cpu, disk_io, grants, guest_files, rescue, sandbox_name, wishes,
+    Error, InstanceSpec, config_drive, cpu, disk_io, ephemeral, grants, guest_files, rescue, sandbox_name,
+    wishes,
 };
 use crate::config::Config;
 use crate::image::ImageHandle;
@@ -150,7 +151,8 @@ fn security_opt(config: &Config, no_new_privileges: bool) -> Vec<String> {
 fn binds(instance: &InstanceSpec, config: &Config) -> Vec<String> {
     let drive = config_drive::wanted(instance, config).then(|| config_drive::bind(config, instance.uuid));
     let rescue = instance.rescue.then(|| rescue::bind(instance.uuid));
-    guest_files::binds(config, instance.uuid).into_iter().chain(drive).chain(rescue).collect()
+    let disk = ephemeral::bind(instance);
+    guest_files::binds(config, instance.uuid).into_iter().chain(drive).chain(rescue).chain(disk).collect()
 }
 
 /// What the container of `instance` may take of the host.
@@ -169,15 +171,16 @@ fn limits(instance: &InstanceSpec, config: &Config, grants: &Grants) -> Result<L
             instance.memory_mb
         )));
     }
-    let memory = i64::try_from(instance.memory_mb.saturating_mul(1024 * 1024)).unwrap_or(i64::MAX);
+    let bytes = |megabytes: u64| i64::try_from(megabytes.saturating_mul(1024 * 1024)).unwrap_or(i64::MAX);
+    let memory = bytes(instance.memory_mb);
     let cpu = cpu::limits(instance.vcpus, &instance.extra_specs)?;
     Ok(Limits {
         cpu_shares: cpu.shares,
         cpu_period: cpu.period,
         cpu_quota: cpu.quota,
         memory,
-        // Memory and swap together: no swap.
-        memory_swap: memory,
+        // Memory and swap together.
+        memory_swap: memory.saturating_add(bytes(instance.swap_mb)),
         pids: grants.pids_limit.unwrap_or(config.docker.pids_limit),
     })
 }
@@ -217,6 +220,8 @@ mod tests {
         let wishful = spec(|instance| {
             instance.vcpus = 2;
             instance.root_gb = 0;
+            instance.ephemeral_gb = 5;
+            instance.swap_mb = 32;
             instance.hostname = format!("{}-tail", "h".repeat(62));
             let map = |pairs: &[(&str, &str)]| {
                 pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()

@@ -338,7 +338,8 @@ async fn a_newer_minor_version_is_converted_only_where_it_cannot_be_read_as_it_i
         instance["nova_object.data"]["hostname"] = host_name;
         json!({"events": [], "instances": [instance]})
     };
-    let conversions = || cloud.nova.with(|db| db.log.iter().filter(|sent| sent.name == "object_backport_versions").count());
+    let conversions =
+        || cloud.nova.with(|db| db.log.iter().filter(|sent| sent.name == "object_backport_versions").count());
     cloud.nova.call(HOST, "external_instance_event", newer(json!("rec1"))).await.unwrap();
     assert_eq!(conversions(), 0);
     let odd = json!({"before": "rec1", "labels": ["rec1", "example.org"]});

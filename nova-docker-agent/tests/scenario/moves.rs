@@ -77,6 +77,32 @@ async fn a_migration_to_the_same_host_is_refused_and_changes_nothing() {
     assert_eq!(cloud.container(), Some(true));
 }
 
+/// Covers: prep_resize
+#[tokio::test]
+async fn a_resize_whose_disks_need_another_container_goes_to_another_host() {
+    for (quota, root_gb, ephemeral_gb, what) in [
+        (true, 5, 0, "the size of its root disk cannot be changed there"),
+        (false, 1, 3, "its ephemeral disk cannot be changed there"),
+    ] {
+        let cloud = Cloud::running(HOST).await;
+        cloud.docker(|docker| docker.quota = quota);
+        cloud.boot(|_| {}).await;
+        cloud.until("vm_state", "active").await;
+        cloud.until_event_ends().await;
+        cloud.nova.with(Database::take_names);
+        let mut wanted = flavor(2, 128, root_gb);
+        wanted["nova_object.data"]["ephemeral_gb"] = json!(ephemeral_gb);
+        let properties = json!({"retry": {"num_attempts": 1, "hosts": [[HOST, HOST]]}});
+        let more = json!({"flavor": wanted, "migration": migration(HOST, None), "image": {}, "request_spec": {},
+                          "filter_properties": properties, "clean_shutdown": true, "host_list": [{"service_host": "h2"}]});
+        cloud.ask("prep_resize", "resize_prep", more).await;
+        cloud.nova.until("it is given back", |db| db.find("migrate_server").is_some()).await;
+        let fault = cloud.nova.with(|db| db.find("InstanceFault.create").cloned());
+        assert!(fault.is_some_and(|fault| fault.to_string().contains(what)), "{what}");
+        assert_eq!((cloud.field("vm_state"), cloud.container()), (json!("active"), Some(true)));
+    }
+}
+
 /// Covers: resize_instance
 #[tokio::test]
 async fn a_smaller_disk_is_refused_before_the_guest_is_touched() {

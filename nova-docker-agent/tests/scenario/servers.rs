@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::agent::Cloud;
 use crate::support::glance::SLOW;
-use crate::support::nova::Database;
-use crate::{HOST, UUID, build};
+use crate::support::nova::{Database, object};
+use crate::{CONTAINER, HOST, UUID, build};
 
 /// Covers: build_and_run_instance
 #[tokio::test]
@@ -42,6 +42,57 @@ async fn a_boot_takes_five_conductor_calls() {
         assert_eq!(cloud.field(field), value, "{field}");
     }
     assert!(cloud.field("launched_at").is_string());
+}
+
+/// Covers: build_and_run_instance, terminate_instance
+#[tokio::test]
+async fn the_flavors_ephemeral_disk_and_swap_are_the_guests_and_go_with_it() {
+    let cloud = Cloud::running(HOST).await;
+    cloud.docker(|docker| docker.quota = true);
+    let blank = |id: u32, format: Value| {
+        let data = json!({"id": id, "uuid": UUID, "instance_uuid": UUID, "boot_index": -1, "source_type": "blank",
+                          "destination_type": "local", "guest_format": format, "device_name": null});
+        object("BlockDeviceMapping", "1.21", data.as_object().cloned().unwrap())
+    };
+    cloud
+        .boot(|args| {
+            let flavor = &mut args["instance"]["nova_object.data"]["flavor"]["nova_object.data"];
+            flavor["ephemeral_gb"] = json!(2);
+            flavor["swap"] = json!(32);
+            let disks = &mut args["block_device_mapping"]["nova_object.data"]["objects"];
+            disks.as_array_mut().unwrap().extend([blank(2, json!("swap")), blank(3, Value::Null)]);
+        })
+        .await;
+    cloud.until("vm_state", "active").await;
+    cloud.until_event_ends().await;
+    let volume = format!("{CONTAINER}-ephemeral0");
+    let (body, volumes) = cloud.docker(|docker| (docker.bodies[CONTAINER].clone(), docker.volumes.clone()));
+    let mount = json!(format!("{volume}:/mnt:nocopy"));
+    assert!(body["HostConfig"]["Binds"].as_array().unwrap().contains(&mount), "{body}");
+    assert_eq!(
+        (&body["HostConfig"]["Memory"], &body["HostConfig"]["MemorySwap"]),
+        (&json!(64 << 20), &json!(96 << 20))
+    );
+    // That engine limits containers, but no volumes.
+    assert_eq!(
+        (body["HostConfig"]["StorageOpt"]["size"].as_str(), volumes[&volume].get("size")),
+        (Some("1G"), None)
+    );
+    let named =
+        |db: &mut Database| db.log.iter().filter(|sent| sent.name == "BlockDeviceMapping.save").count() == 3;
+    cloud.nova.until("the disks have names", named).await;
+    let names = cloud.nova.with(|db| {
+        let saved = db.log.iter().filter(|sent| sent.name == "BlockDeviceMapping.save");
+        saved.map(|sent| sent.args["objinst"]["nova_object.data"]["device_name"].clone()).collect::<Vec<_>>()
+    });
+    assert_eq!(
+        names,
+        ["/dev/sda", "/dev/sdc", "/dev/sdb"],
+        "the ephemeral disk, the third row, comes before swap"
+    );
+    cloud.ask("terminate_instance", "deleting", json!({"bdms": []})).await;
+    cloud.nova.until("it is gone", |db| db.instances.is_empty()).await;
+    assert!(cloud.docker(|docker| docker.volumes.is_empty() && docker.containers.is_empty()));
 }
 
 /// Covers: build_and_run_instance

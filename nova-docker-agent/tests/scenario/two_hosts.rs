@@ -14,10 +14,21 @@ use crate::support::neutron::NETWORK;
 use crate::support::nova::{Database, object};
 use crate::{CONTAINER, UUID, networks};
 
+/// The ephemeral disk.
+const VOLUME: &str = "nova-2d206834-23ab-4b5d-a236-4608f438a9e2-ephemeral0";
 /// Ways of one move that are tried at the same time.
 const AT_ONCE: usize = 4;
 /// No step of a move has more.
 const MOST_STEPS: usize = 40;
+
+/// What is on the ephemeral disk.
+fn content() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(4);
+    tar.append_data(&mut header, "mnt/mark", b"mine".as_slice()).unwrap();
+    tar.into_inner().unwrap()
+}
 
 /// Whose agent is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +74,23 @@ impl Two {
         };
         let destination = source.beside("h2");
         let agents = [Some(source.agent_apart().await), Some(destination.agent_apart().await)];
-        source.boot(|args| args["requested_networks"] = networks(&[json!({"network_id": NETWORK})])).await;
+        let boot = |args: &mut Value| {
+            args["requested_networks"] = networks(&[json!({"network_id": NETWORK})]);
+            args["instance"]["nova_object.data"]["flavor"]["nova_object.data"]["ephemeral_gb"] = json!(1);
+        };
+        source.boot(boot).await;
         source.until("vm_state", "active").await;
         source.until_event_ends().await;
+        source.docker(|docker| docker.contents.insert(VOLUME.into(), content()));
         let two = Self { to, hosts: [source, destination], agents };
         let held = json!({"VCPU": 1, "MEMORY_MB": 64});
         let ledger = [(UUID.to_owned(), [(two.node(0), held)].into())].into();
         *two.hosts[0].ledger.lock().unwrap() = Some(ledger);
         two.nova().with(|db| {
             db.take_names();
-            db.instances.get_mut(UUID).unwrap().insert("updated_at".into(), json!("2026-01-01T00:00:00Z"));
+            let row = db.instances.get_mut(UUID).unwrap();
+            row.insert("updated_at".into(), json!("2026-01-01T00:00:00Z"));
+            row["flavor"]["nova_object.data"]["ephemeral_gb"] = json!(1);
         });
         two
     }
@@ -166,8 +184,9 @@ impl Two {
                 ("task_state".to_owned(), json!("resize_prep")),
             ]);
         });
-        let args = json!({"instance": self.nova().instance(UUID), "flavor": flavor(2, 128, 1), "migration": moves,
+        let mut args = json!({"instance": self.nova().instance(UUID), "flavor": flavor(2, 128, 1), "migration": moves,
             "image": {}, "request_spec": null, "filter_properties": {}, "clean_shutdown": true, "host_list": null});
+        args["flavor"]["nova_object.data"]["ephemeral_gb"] = json!(1);
         self.nova().cast(self.destination(), "prep_resize", args).await;
     }
 
@@ -288,6 +307,7 @@ impl Two {
     ) {
         let (containers, committed, volumes) = cloud
             .docker(|docker| (docker.containers.clone(), docker.committed.clone(), docker.volumes.len()));
+        let content_here = cloud.docker(|docker| docker.contents.get(VOLUME).cloned());
         let name = &cloud.host;
         let is = containers.get(CONTAINER).copied();
         let ports = cloud.wiring.ports().len();
@@ -312,7 +332,18 @@ impl Two {
         }
         let disks = usize::from(here && index == 1 && step != Step::Evacuate);
         demand(&format!("no disk is left on {name}: {committed:?}"), committed.len() == disks);
-        demand(&format!("no volume is left on {name}"), volumes == 0);
+        if !(here && state == "error") {
+            let kept = here || (moved && self.to == 1);
+            demand(
+                &format!("the ephemeral disk is on {name}, or not: {volumes}"),
+                volumes == usize::from(kept),
+            );
+            // That of a lost host is lost.
+            let same = kept && step != Step::Evacuate;
+            demand(&format!("what is on it is on {name}"), content_here == same.then(content));
+        }
+        let waiting = cloud.directory.path().join("instances").join(UUID).join("ephemeral0.tar");
+        demand(&format!("nothing waits on {name} to be put on a disk"), !waiting.exists());
         let files = std::fs::read_dir(cloud.directory.path().join("moves")).map_or(0, |files| files.count());
         demand(&format!("no file of a disk is left on {name}"), files == 0);
     }

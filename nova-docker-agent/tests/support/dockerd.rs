@@ -38,6 +38,10 @@ pub(crate) struct State {
     pub(crate) wants_all_layers: bool,
     /// Volumes, with their options.
     pub(crate) volumes: BTreeMap<String, Value>,
+    /// What is in them, as an archive of the directory `/mnt` of a container.
+    pub(crate) contents: BTreeMap<String, Vec<u8>>,
+    /// The file system below Docker limits containers (true), but no volumes.
+    pub(crate) quota: bool,
     /// Name of the storage driver; overlay2 when empty.
     pub(crate) storage_driver: &'static str,
     /// When it goes off, nothing is answered any more.
@@ -117,11 +121,12 @@ fn of_the_engine(state: &mut State, request: &Received, (path, parts): (&str, &[
         (_, ["version"]) => Answer::Json(200, json!({"Version": "20.10.24", "ApiVersion": "1.41"})),
         (_, ["info"]) => Answer::Json(
             200,
-            json!({"Driver": "overlay2", "Architecture": "x86_64", "OSType": "linux", "NCPU": 2,
+            json!({"Driver": if state.quota { "btrfs" } else { "overlay2" }, "Architecture": "x86_64", "OSType": "linux", "NCPU": 2,
                    "MemTotal": 8_589_934_592_u64, "DockerRootDir": "/", "ServerVersion": "20.10.24"}),
         ),
         (_, ["events"]) => Answer::Silence,
-        (_, ["commit" | "images" | "volumes", ..]) => images(state, request, parts),
+        (_, ["commit" | "images", ..]) => images(state, request, parts),
+        (_, ["volumes", ..]) => volumes(state, request, parts),
         _ => not_found(path),
     }
 }
@@ -171,6 +176,17 @@ fn of_containers(state: &mut State, request: &Received, (path, parts): (&str, &[
             }
             None => not_found("container"),
         },
+        ("GET" | "PUT", ["containers", name, "archive"]) => match state.volume_of(name) {
+            Some(volume) if request.method == "GET" && request.query.contains("path=%2Fmnt") => {
+                let empty = || tar::Builder::new(Vec::new()).into_inner().unwrap();
+                Answer::Bytes(state.contents.get(&volume).cloned().unwrap_or_else(empty))
+            }
+            Some(volume) if is_of_mnt(&request.bytes) => {
+                state.contents.insert(volume, request.bytes.to_vec());
+                Answer::Empty(200)
+            }
+            _ => not_found(path),
+        },
         ("GET", ["containers", name, "json"]) => match state.containers.get(*name) {
             Some(running) => {
                 // Nobody has so high a number.
@@ -191,7 +207,43 @@ fn of_containers(state: &mut State, request: &Received, (path, parts): (&str, &[
     }
 }
 
-/// Images and volumes.
+/// Whether it is an archive of the directory `/mnt`.
+fn is_of_mnt(archive: &[u8]) -> bool {
+    let mut archive = tar::Archive::new(archive);
+    let first =
+        archive.entries().ok().and_then(|mut entries| entries.next()?.ok()?.path().ok().map(Into::into));
+    first.is_some_and(|path: std::path::PathBuf| path.starts_with("mnt"))
+}
+
+fn volumes(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
+    match (request.method.as_str(), parts) {
+        ("POST", ["volumes", "create"]) => {
+            let name = request.body["Name"].as_str().unwrap().to_owned();
+            let options = request.body["DriverOpts"].clone();
+            if options.get("size").is_some() {
+                return Answer::Json(400, json!({"message": "quota size requested but no quota support"}));
+            }
+            state.volumes.insert(name.clone(), options);
+            Answer::Json(
+                201,
+                json!({"Name": name, "Driver": "local", "Mountpoint": "/m", "Labels": {},
+                                     "Scope": "local", "Options": {}}),
+            )
+        }
+        ("DELETE", ["volumes", name]) if state.has_volume(name) => {
+            Answer::Json(409, json!({"message": "volume is in use"}))
+        }
+        ("DELETE", ["volumes", name]) => match state.volumes.remove(*name) {
+            Some(_) => {
+                state.contents.remove(*name);
+                Answer::Empty(204)
+            }
+            None => not_found("volume"),
+        },
+        _ => not_found("page"),
+    }
+}
+
 fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
     match (request.method.as_str(), parts) {
         ("POST", ["images", "load"]) => load(state, &request.bytes),
@@ -207,19 +259,6 @@ fn images(state: &mut State, request: &Received, parts: &[&str]) -> Answer {
         ("DELETE", ["images", name @ ..]) => match state.committed.remove(&name.join("/")) {
             true => Answer::Json(200, json!([])),
             false => not_found("image"),
-        },
-        ("POST", ["volumes", "create"]) => {
-            let name = request.body["Name"].as_str().unwrap().to_owned();
-            state.volumes.insert(name.clone(), request.body["DriverOpts"].clone());
-            Answer::Json(
-                201,
-                json!({"Name": name, "Driver": "local", "Mountpoint": "/m", "Labels": {},
-                                     "Scope": "local", "Options": {}}),
-            )
-        }
-        ("DELETE", ["volumes", name]) => match state.volumes.remove(*name) {
-            Some(_) => Answer::Empty(204),
-            None => not_found("volume"),
         },
         ("GET", ["images", name @ .., "json"]) if name.first() == Some(&"nova-moved") => {
             match state.committed.contains(&name.join("/")) {
@@ -313,6 +352,17 @@ fn frame(text: &str) -> Vec<u8> {
 }
 
 impl State {
+    /// The ephemeral disk of a container.
+    fn volume_of(&self, container: &str) -> Option<String> {
+        let binds = self.bodies.get(container)?["HostConfig"]["Binds"].as_array()?.clone();
+        binds.iter().find_map(|bind| Some(bind.as_str()?.strip_suffix(":/mnt:nocopy")?.to_owned()))
+    }
+
+    /// Whether a container that exists has this volume.
+    fn has_volume(&self, volume: &str) -> bool {
+        self.containers.keys().any(|name| self.volume_of(name).as_deref() == Some(volume))
+    }
+
     fn status(&self, name: &str) -> &'static str {
         match self.containers.get(name) {
             Some(true) if self.frozen.contains(name) => "paused",

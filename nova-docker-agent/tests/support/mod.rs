@@ -75,6 +75,8 @@ pub(crate) fn instance() -> InstanceSpec {
         vcpus: 1,
         memory_mb: 32,
         root_gb: 1,
+        ephemeral_gb: 0,
+        swap_mb: 0,
         extra_specs: [].into(),
         metadata: [].into(),
         image_properties: [].into(),

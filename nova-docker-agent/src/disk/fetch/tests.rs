@@ -54,6 +54,7 @@ fn source(asked: &Asked) -> Offer {
         token: "secret".into(),
         image: digest_of(DISK),
         layers: Vec::new(),
+        ephemeral: None,
         size: DISK.len() as u64,
     }
 }
