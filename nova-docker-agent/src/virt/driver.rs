@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::docker::{self, Container, ContainerSpec, ContainerStatus, Engine, LogLines};
+use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use futures_util::stream::Stream;
 use tokio::sync::OnceCell;
@@ -92,7 +93,12 @@ impl Driver {
         match self.engine.create_container(&spec).await {
             Ok(_) => Ok(true),
             Err(docker::Error::Conflict(_)) => Ok(false),
-            Err(refused) => Err(error::of_spawn("create the container", &instance.image_id, refused)),
+            Err(refused) => {
+                if let Err(error) = self.remove_ephemeral(instance.uuid).await {
+                    tracing::debug!(error = %Chain(&error), "the ephemeral disk of a container that was not made stays");
+                }
+                Err(error::of_spawn("create the container", &instance.image_id, refused))
+            }
         }
     }
 

@@ -40,6 +40,49 @@ async fn an_instance_lives_and_dies() {
     assert!(matches!(driver.console_output(uuid, None).await, Err(virt::Error::NotFound { .. })));
 }
 
+/// Whole GiB of the file system at a path of a process.
+fn size_of(pid: u32, path: &str) -> u64 {
+    let found = nix::sys::statvfs::statvfs(format!("/proc/{pid}/root{path}").as_str()).unwrap();
+    found.blocks() * found.fragment_size() / (1 << 30)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_disk_is_the_instances_alone_and_can_be_handed_on() {
+    let host = Host::new("").await;
+    let image = host.ensure(&host.upload(archive::shell(SCRIPT))).await.unwrap();
+    let driver = &host.driver;
+    let with_disk = || InstanceSpec { ephemeral_gb: 2, ..host.instance() };
+    let (first, other) = (with_disk(), with_disk());
+    driver.spawn(&first, &image).await.unwrap();
+    let pid = driver.pid(first.uuid).await.unwrap().unwrap();
+    std::fs::write(format!("/proc/{pid}/root/mnt/mark"), "mine").unwrap();
+    let overlay = host.engine.info().await.unwrap().storage_driver == "overlay2";
+    if overlay && driver.limits_disks().await.unwrap() {
+        assert_eq!((size_of(pid, "/"), size_of(pid, "/mnt")), (1, 2));
+    }
+    driver.power_off(first.uuid, 0).await.unwrap();
+    let archive: Vec<_> = driver.ephemeral(first.uuid).unwrap().collect().await;
+    let archive: Vec<u8> = archive.into_iter().flat_map(Result::unwrap).collect();
+
+    // As on the host to which it moves.
+    let came = host._directory.path().join("came");
+    std::fs::write(&came, archive).unwrap();
+    driver.keep_ephemeral(other.uuid, &came).unwrap();
+    driver.make(&other, &image).await.unwrap();
+    driver.fill_ephemeral(other.uuid).await.unwrap();
+    driver.fill_ephemeral(other.uuid).await.unwrap();
+    driver.start_new(&other).await.unwrap();
+    let pid = driver.pid(other.uuid).await.unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/root/mnt/mark")).unwrap(), "mine");
+
+    assert!(driver.ephemeral(host.instance().uuid).is_none());
+    for instance in [first, other] {
+        driver.destroy(instance.uuid).await.unwrap();
+    }
+    let label = format!("nova.host={}", host.config.host);
+    assert_eq!(host.engine.list_volumes(&[label]).await.unwrap(), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_instance_goes_on_stops_restarts_and_goes_away() {
     let host = Host::new("").await;
