@@ -336,7 +336,7 @@ impl<'a> Apply<'a> {
     }
 
     /// The address at which the host reaches a service; what joins another's network has that one's.
-    fn address_of(&self, service: &str) -> Option<Ipv4Addr> {
+    pub(crate) fn address_of(&self, service: &str) -> Option<Ipv4Addr> {
         let service = self.platform.home(service);
         let known =
             self.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(service).copied();

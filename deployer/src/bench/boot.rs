@@ -11,7 +11,7 @@ use super::{
 };
 use crate::cloud::NewServer;
 
-/// How often the API is asked, as the reference figures were taken.
+/// How often the API is asked where its time is not what is measured.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Rest after a server is gone: what its compute service still does must not run into the other's boot.
@@ -92,9 +92,10 @@ pub(crate) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
 
 /// Boots one server and deletes it; the request id of the boot.
 async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<String, Error> {
+    let mut record = sides.record().await?;
     let start = Instant::now();
     let asked = sides.cloud.boot(&new_server(sides, side, 1)).await?;
-    sides.cloud.wait_settled(&asked.id, POLL, LIMIT).await?;
+    record.wait_settled(&asked.id, LIMIT).await?;
     figures.boot.push(start.elapsed());
     sides.cloud.wait_active(&asked.id, POLL, LIMIT).await?;
     // The last calls of a boot are made after it is ACTIVE.
@@ -116,10 +117,11 @@ async fn crowd(sides: &Sides<'_>, side: &Side, size: Size, figures: &mut Figures
     figures.rss_after_boots = sides.rss(side).await?;
 
     sides.printer.step(&format!("{}: {} more, one at a time", side.label, size.on_full_host));
+    let mut record = sides.record().await?;
     for _ in 0..size.on_full_host {
         let start = Instant::now();
         let asked = sides.cloud.boot(&NewServer { name: "single", ..new_server(sides, side, 1) }).await?;
-        sides.cloud.wait_settled(&asked.id, POLL, LIMIT).await?;
+        record.wait_settled(&asked.id, LIMIT).await?;
         figures.boot_on_full_host.push(start.elapsed());
         sides.cloud.wait_active(&asked.id, POLL, LIMIT).await?;
         sides.cloud.delete(&asked.id, POLL, LIMIT).await?;

@@ -13,6 +13,7 @@ mod pages;
 mod peers;
 pub(crate) mod platform;
 mod process;
+mod record;
 mod sides;
 mod stats;
 pub(crate) mod table;
@@ -32,6 +33,20 @@ pub(crate) enum Error {
     /// The reference container could not be run.
     #[error("the container beside the instances could not be run")]
     Beside(#[from] bollard::errors::Error),
+    /// Nova's database lets nobody in.
+    #[error(transparent)]
+    Database(#[from] crate::bootstrap::mysql::Error),
+    /// Nova's database does not tell.
+    #[error("the row of a server cannot be read in Nova's database")]
+    Record(#[source] sqlx::Error),
+    /// A boot takes too long.
+    #[error("server {id} is neither ACTIVE nor in ERROR after {seconds} s")]
+    Unsettled {
+        /// The server.
+        id: String,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// RabbitMQ's copy of the traffic cannot be had.
     #[error("cannot listen to RabbitMQ's traces")]
     Firehose(#[from] lapin::Error),

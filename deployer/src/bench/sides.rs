@@ -7,7 +7,8 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Error, firehose::Firehose, process};
+use super::{Error, firehose::Firehose, process, record::Record};
+use crate::bootstrap::mysql;
 use crate::cloud::Cloud;
 use crate::engine::Docker;
 use crate::printer::Printer;
@@ -42,6 +43,8 @@ pub(crate) struct Subjects {
     pub(crate) metrics: String,
     /// The broker's container and its URI with the password.
     pub(crate) broker: (String, String),
+    /// Nova's database.
+    pub(crate) database: mysql::Server,
 }
 
 /// Everything a benchmark of boots works with.
@@ -56,6 +59,7 @@ pub(crate) struct Sides<'a> {
     docker_image: String,
     metrics: String,
     broker: (String, String),
+    database: mysql::Server,
 }
 
 /// Count and total time of the boots the agent has finished.
@@ -91,7 +95,16 @@ impl<'a> Sides<'a> {
             docker_image: subjects.docker_image,
             metrics: subjects.metrics,
             broker: subjects.broker,
+            database: subjects.database,
         }
+    }
+
+    /// Where Nova keeps its record of servers.
+    ///
+    /// # Errors
+    /// When its database lets nobody in.
+    pub(super) async fn record(&self) -> Result<Record, Error> {
+        Record::open(&self.database).await
     }
 
     /// Does something with the broker's tracing on. It costs the broker a copy of each message: what is timed is done without.

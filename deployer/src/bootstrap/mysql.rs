@@ -88,7 +88,12 @@ pub(crate) async fn ensure(server: &Server, account: &Account) -> Result<Vec<Str
     Ok(done)
 }
 
-async fn connect(address: Ipv4Addr, user: &str, password: &Secret) -> Result<MySqlConnection, Error> {
+/// A session of `user`.
+pub(crate) async fn connect(
+    address: Ipv4Addr,
+    user: &str,
+    password: &Secret,
+) -> Result<MySqlConnection, Error> {
     // The bridge of the host is the whole way there: no TLS. Statement logging would print passwords.
     let options = MySqlConnectOptions::new()
         .host(&address.to_string())

@@ -9,11 +9,11 @@ use common::docker::Engine;
 use crate::apply::Apply;
 use crate::bench::table::Table;
 use crate::bench::{Side, Sides, Subjects, boot, console, network, platform};
-use crate::bootstrap::secrets;
+use crate::bootstrap::{mysql, secrets};
 use crate::cli::{Bench, Converge};
 use crate::cloud::{Cloud, Quota};
 use crate::engine::{Docker, address};
-use crate::plan::platform::{ADMIN_SECRET, BROKER_SECRET, BROKER_USER, Platform};
+use crate::plan::platform::{ADMIN_SECRET, BROKER_SECRET, BROKER_USER, DATABASE_SECRET, Platform};
 use crate::settings::Settings;
 
 use super::second_host;
@@ -65,14 +65,32 @@ async fn boots_beside(settings: &Settings, size: boot::Size) -> Result<Table> {
 async fn boots(settings: &Settings, cloud: &Cloud, size: boot::Size) -> Result<Table> {
     let docker = Docker::connect().await?;
     let (image, flavor) = super::demo::resources(settings, cloud).await?;
-    let subjects = subjects(settings, image, flavor)?;
+    let database = database(settings, &docker).await?;
+    let subjects = subjects(settings, (image, flavor), database)?;
     for side in [&subjects.ours, &subjects.theirs] {
         restart(settings, &docker, side).await?;
     }
     Ok(boot::run(&Sides::new(cloud, &docker, &settings.printer, subjects), size).await?)
 }
 
-fn subjects(settings: &Settings, image: String, flavor: String) -> Result<Subjects> {
+/// MariaDB as it runs.
+async fn database(settings: &Settings, docker: &Docker) -> Result<mysql::Server> {
+    let platform = Platform::new(&settings.config, &settings.profiles);
+    let name = platform.database.as_deref().context("no service of the platform is a database")?;
+    let apply = Apply::reader(settings, docker.clone())?;
+    apply.learn(&docker.observe(settings.project()).await?);
+    let secrets = secrets::read(&settings.paths.secrets())?;
+    Ok(mysql::Server {
+        address: apply.address_of(name).context("the database does not run")?,
+        password: secrets.get(DATABASE_SECRET).context("the database has no password yet")?.clone(),
+    })
+}
+
+fn subjects(
+    settings: &Settings,
+    (image, flavor): (String, String),
+    database: mysql::Server,
+) -> Result<Subjects> {
     let platform = Platform::new(&settings.config, &settings.profiles);
     let configuration = &settings.config.configuration;
     let broker = platform.broker.as_deref().context("no service of the platform is a broker")?;
@@ -98,6 +116,7 @@ fn subjects(settings: &Settings, image: String, flavor: String) -> Result<Subjec
             platform.container(broker),
             format!("amqp://{BROKER_USER}:{}@{address}:5672/%2f", password.reveal()),
         ),
+        database,
     })
 }
 
