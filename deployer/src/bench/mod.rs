@@ -8,6 +8,7 @@
 pub(crate) mod boot;
 pub(crate) mod console;
 mod firehose;
+pub(crate) mod front;
 pub(crate) mod network;
 mod pages;
 mod peers;

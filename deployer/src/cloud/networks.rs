@@ -126,46 +126,6 @@ impl Cloud {
         unless_gone(self.network.send(&Request::new(Method::DELETE, &path)).await)
     }
 
-    /// Asks Neutron all that a boot with a port asks it: nova-api looks at network and quota, the agent at what it has to
-    /// plug, side by side, and makes the port, bound. Returns its id.
-    ///
-    /// # Errors
-    /// When Neutron refuses.
-    pub(crate) async fn port_of_a_boot(
-        &self,
-        (network, group): (&str, &str),
-        (project, host): (&str, &str),
-    ) -> Result<String, Error> {
-        let ask = async |path: String| self.network.send(&Request::new(Method::GET, &path)).await.map(drop);
-        let (networks, ports) = (NETWORK.path(), PORT.path());
-        let provider = "fields=provider%3Aphysical_network&fields=provider%3Anetwork_type";
-        for path in [
-            format!("{networks}?id={network}"),
-            format!("/v2.0/quotas/{project}"),
-            format!("{ports}?tenant_id={project}&fields=id"),
-            format!("{networks}/{network}?fields=segments"),
-            format!("{networks}/{network}?{provider}"),
-        ] {
-            ask(path).await?;
-        }
-        ask(format!("{networks}?id={network}")).await?;
-        let make = async {
-            let body = json!({ "network_id": network, "security_groups": [group], "binding:host_id": host,
-                "device_owner": "compute:nova" });
-            self.create_network_resource(PORT, body).await
-        };
-        let (made, networks, served, subnets) = tokio::join!(
-            make,
-            ask(format!("{networks}?id={network}")),
-            ask(format!("{ports}?network_id={network}&device_owner=network:dhcp")),
-            ask(format!("{}?network_id={network}", SUBNET.path())),
-        );
-        networks?;
-        served?;
-        subnets?;
-        made
-    }
-
     /// Waits until Neutron calls a port ACTIVE, looking every `poll`.
     ///
     /// # Errors

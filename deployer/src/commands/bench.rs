@@ -8,7 +8,7 @@ use common::docker::Engine;
 
 use crate::apply::Apply;
 use crate::bench::table::Table;
-use crate::bench::{Side, Sides, Subjects, boot, console, network, platform};
+use crate::bench::{Side, Sides, Subjects, boot, console, front, network, platform};
 use crate::bootstrap::{mysql, secrets};
 use crate::cli::{Bench, Converge};
 use crate::cloud::{Cloud, Quota};
@@ -133,10 +133,11 @@ async fn networks(settings: &Settings, boots: u32) -> Result<Table> {
         flavor,
         docker_image: platform.image("demo-instance"),
         host: settings.config.configuration.compute.host.clone(),
-        project: cloud.project_id(&settings.config.configuration.admin.project).await?,
         network: demo.private,
         router: demo.router.context("without routers (networks.mechanism) there is nothing to compare")?,
         key: super::demo::networks::NAME,
+        database: database(settings, &docker).await?,
+        front: platform.container(front::SERVICE),
         second: second(settings).await?,
     };
     Ok(network::run(&cloud, &docker, &settings.printer, &subjects, boots).await?)
