@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Error, Side, Sides,
+    record::Record,
     stats::{Samples, ratio},
     table::{Goal, Row, Table},
 };
@@ -92,7 +93,7 @@ pub(crate) async fn run(sides: &Sides<'_>, size: Size) -> Result<Table, Error> {
 
 /// Boots one server and deletes it; the request id of the boot.
 async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<String, Error> {
-    let mut record = sides.record().await?;
+    let mut record = Record::open(&sides.database).await?;
     let start = Instant::now();
     let asked = sides.cloud.boot(&new_server(sides, side, 1)).await?;
     record.wait_settled(&asked.id, LIMIT).await?;
@@ -117,7 +118,7 @@ async fn crowd(sides: &Sides<'_>, side: &Side, size: Size, figures: &mut Figures
     figures.rss_after_boots = sides.rss(side).await?;
 
     sides.printer.step(&format!("{}: {} more, one at a time", side.label, size.on_full_host));
-    let mut record = sides.record().await?;
+    let mut record = Record::open(&sides.database).await?;
     for _ in 0..size.on_full_host {
         let start = Instant::now();
         let asked = sides.cloud.boot(&NewServer { name: "single", ..new_server(sides, side, 1) }).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::mysql::MySqlConnection;
 
 use super::Error;
-use crate::bootstrap::mysql::{self, Server};
+use crate::bootstrap::mysql::Server;
 
 /// How often the row is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -20,7 +20,7 @@ impl Record {
     /// # Errors
     /// When it does not let us.
     pub(super) async fn open(server: &Server) -> Result<Self, Error> {
-        Ok(Self(mysql::connect(server.address, "root", &server.password).await?))
+        Ok(Self(server.administrator().await?))
     }
 
     /// Waits until the server is ACTIVE or in ERROR.

@@ -7,7 +7,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Error, firehose::Firehose, process, record::Record};
+use super::{Error, firehose::Firehose, process};
 use crate::bootstrap::mysql;
 use crate::cloud::Cloud;
 use crate::engine::Docker;
@@ -58,8 +58,8 @@ pub(crate) struct Sides<'a> {
     docker: &'a Docker,
     docker_image: String,
     metrics: String,
+    pub(super) database: mysql::Server,
     broker: (String, String),
-    database: mysql::Server,
 }
 
 /// Count and total time of the boots the agent has finished.
@@ -97,14 +97,6 @@ impl<'a> Sides<'a> {
             broker: subjects.broker,
             database: subjects.database,
         }
-    }
-
-    /// Where Nova keeps its record of servers.
-    ///
-    /// # Errors
-    /// When its database lets nobody in.
-    pub(super) async fn record(&self) -> Result<Record, Error> {
-        Record::open(&self.database).await
     }
 
     /// Does something with the broker's tracing on. It costs the broker a copy of each message: what is timed is done without.

@@ -30,6 +30,16 @@ pub(crate) struct Server {
     pub(crate) password: Secret,
 }
 
+impl Server {
+    /// A session of root.
+    ///
+    /// # Errors
+    /// [`Error::Login`]
+    pub(crate) async fn administrator(&self) -> Result<MySqlConnection, Error> {
+        connect(self.address, "root", &self.password).await
+    }
+}
+
 /// What one service needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
@@ -57,7 +67,7 @@ struct Change {
 
 /// The administrator gets an answer.
 pub(crate) async fn ping(server: &Server) -> Result<(), Error> {
-    let mut connection = connect(server.address, "root", &server.password).await?;
+    let mut connection = server.administrator().await?;
     connection.ping().await.map_err(|source| Error::Statement { doing: "answer a ping".into(), source })?;
     // The probe is answered; how the connection ends changes nothing.
     let _ = connection.close().await;
@@ -66,7 +76,7 @@ pub(crate) async fn ping(server: &Server) -> Result<(), Error> {
 
 /// Makes what is missing of `account`; returns what was done.
 pub(crate) async fn ensure(server: &Server, account: &Account) -> Result<Vec<String>, Error> {
-    let mut root = connect(server.address, "root", &server.password).await?;
+    let mut root = server.administrator().await?;
     let mut present = look(&mut root, account).await?;
     if present.users.contains(&account.user) {
         let login = connect(server.address, &account.user, &account.password).await;
@@ -88,12 +98,7 @@ pub(crate) async fn ensure(server: &Server, account: &Account) -> Result<Vec<Str
     Ok(done)
 }
 
-/// A session of `user`.
-pub(crate) async fn connect(
-    address: Ipv4Addr,
-    user: &str,
-    password: &Secret,
-) -> Result<MySqlConnection, Error> {
+async fn connect(address: Ipv4Addr, user: &str, password: &Secret) -> Result<MySqlConnection, Error> {
     // The bridge of the host is the whole way there: no TLS. Statement logging would print passwords.
     let options = MySqlConnectOptions::new()
         .host(&address.to_string())

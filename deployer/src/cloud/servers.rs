@@ -159,12 +159,9 @@ impl Cloud {
         Ok(many.servers)
     }
 
-    /// Waits until the server is ACTIVE or in ERROR, looking every `poll`. It looks at a list, for which nova-api asks nobody:
-    /// to show one server it asks Neutron for its groups, and a benchmark must not load what it measures.
-    ///
-    /// # Errors
-    /// [`Error::Deadline`] when it is neither in time.
-    pub(crate) async fn wait_settled(&self, id: &str, poll: Duration, limit: Duration) -> Result<(), Error> {
+    /// Waits until the server is ACTIVE or in ERROR. It looks at a list, for which nova-api asks nobody: to show one server it
+    /// asks Neutron for its groups.
+    async fn wait_settled(&self, id: &str, poll: Duration, limit: Duration) -> Result<(), Error> {
         let start = Instant::now();
         while !self.is_listed(id, "&status=ACTIVE&status=ERROR").await? {
             if start.elapsed() > limit {

@@ -25,8 +25,8 @@ use crate::virt::{self, InstanceSpec};
 pub const ATTRIBUTES: [&str; 4] = ["flavor", "metadata", "system_metadata", "info_cache"];
 
 /// What is made while the conductor decides whether the instance may be built here, and Neutron makes its ports: the
-/// container, if that needs no download, and the sandbox. Without ports the container is started, too: a guest without a
-/// network, that runs for the moment until the conductor says no, has touched nobody. Whatever keeps them from being made,
+/// container, if that needs no download, and the sandbox. Without ports and config drive the container is started, too: a guest
+/// without a network, that runs for the moment until the conductor says no, has touched nobody. Whatever keeps them from being made,
 /// those who need them will meet again.
 pub struct Ahead<'a> {
     work: BoxFuture<'a, Made>,
@@ -92,12 +92,15 @@ async fn container_ahead(agent: &Agent, spec: &InstanceSpec, request: &ImageRequ
     if !agent.driver.create(spec, &image).await.unwrap_or(false) {
         return Container::Absent;
     }
+    // A config drive tells the instance's zone, which is that of its host: there is none before the conductor says yes.
+    if spec.sandboxed || agent.driver.has_config_drive(spec) {
+        return Container::Made;
+    }
     let start = async {
         agent.driver.set_up(spec).await?;
-        agent.nics.fill_config_drive(spec, &NetworkInfo::new()).await?;
-        Ok::<_, Error>(agent.driver.power_on(spec.uuid).await?)
+        agent.driver.power_on(spec.uuid).await
     };
-    if spec.sandboxed || start.await.is_err() { Container::Made } else { Container::Runs }
+    if start.await.is_err() { Container::Made } else { Container::Runs }
 }
 
 /// Makes and starts the container of an instance without ports; leaves none behind when it fails.

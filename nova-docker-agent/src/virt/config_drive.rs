@@ -5,12 +5,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use common::ids::InstanceUuid;
 
-use super::guest_files::{failed, folder};
+use super::guest_files::{close, failed, folder};
 use super::{Error, InstanceSpec};
 use crate::config::Config;
 
@@ -38,13 +37,6 @@ pub(super) fn bind(config: &Config, uuid: InstanceUuid) -> String {
 pub(super) fn make(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
     let drive = drive(config, uuid);
     close(config, uuid).and_then(|()| fs::create_dir_all(&drive)).map_err(failed(&drive))
-}
-
-/// Makes the folder of the instance's files, into which nobody else on this host looks.
-pub(super) fn close(config: &Config, uuid: InstanceUuid) -> io::Result<()> {
-    let folder = folder(config, uuid);
-    fs::create_dir_all(&folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// True when something was written to it before.

@@ -20,7 +20,7 @@ use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 
 use super::error::{self, Error};
-use super::guest_files::{failed, folder};
+use super::guest_files::{close, failed, folder};
 use super::spec::{HOST_LABEL, UUID_LABEL, container_name};
 use super::{Driver, InstanceSpec};
 use crate::config::Config;
@@ -110,9 +110,7 @@ impl Driver {
     /// [`Error::GuestFiles`]
     pub fn keep_ephemeral(&self, uuid: InstanceUuid, archive: &Path) -> Result<(), Error> {
         let path = arrived(self.config(), uuid);
-        super::config_drive::close(self.config(), uuid)
-            .and_then(|()| fs::rename(archive, &path))
-            .map_err(failed(&path))
+        close(self.config(), uuid).and_then(|()| fs::rename(archive, &path)).map_err(failed(&path))
     }
 
     /// Puts what came with an instance into its container, which is new and has not run. May be repeated.

@@ -4,8 +4,10 @@
 //! under the same path as the agent.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::ids::InstanceUuid;
@@ -37,9 +39,9 @@ pub(super) fn write(
     if !anew && folder.join(RESOLV_CONF).exists() {
         return Ok(());
     }
-    let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(folder.join(HOSTS), hosts(files)))
-        .and_then(|()| std::fs::write(folder.join(RESOLV_CONF), resolv_conf(files)));
+    let written = fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join(HOSTS), hosts(files)))
+        .and_then(|()| fs::write(folder.join(RESOLV_CONF), resolv_conf(files)));
     written.map_err(failed(&folder))
 }
 
@@ -60,7 +62,7 @@ pub(super) fn rewrite(config: &Config, uuid: InstanceUuid, files: &GuestFiles) -
 /// [`Error::GuestFiles`] when they cannot be removed.
 pub(super) fn remove(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
     let folder = folder(config, uuid);
-    match std::fs::remove_dir_all(&folder) {
+    match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(failed(&folder)),
     }
@@ -68,20 +70,27 @@ pub(super) fn remove(config: &Config, uuid: InstanceUuid) -> Result<(), Error> {
 
 /// The addresses that an instance's `/etc/hosts` has.
 pub(super) fn addresses(config: &Config, uuid: InstanceUuid) -> Vec<IpAddr> {
-    let hosts = std::fs::read_to_string(folder(config, uuid).join(HOSTS)).unwrap_or_default();
+    let hosts = fs::read_to_string(folder(config, uuid).join(HOSTS)).unwrap_or_default();
     let first = hosts.lines().filter_map(|line| line.split_whitespace().next()?.parse::<IpAddr>().ok());
     first.filter(|address| !address.is_loopback()).collect()
 }
 
 /// Instances that have files here.
 pub(super) fn owners(config: &Config) -> Vec<InstanceUuid> {
-    let folders = std::fs::read_dir(config.state_path.join("instances"));
+    let folders = fs::read_dir(config.state_path.join("instances"));
     let names = folders.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
     names.filter_map(|name| name.to_str()?.parse().ok()).collect()
 }
 
 pub(super) fn folder(config: &Config, uuid: InstanceUuid) -> PathBuf {
     config.state_path.join("instances").join(uuid.to_string())
+}
+
+/// Makes the folder of the instance's files, into which nobody else on this host looks.
+pub(super) fn close(config: &Config, uuid: InstanceUuid) -> io::Result<()> {
+    let folder = folder(config, uuid);
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 pub(super) fn failed(folder: &Path) -> impl FnOnce(io::Error) -> Error + '_ {

@@ -314,23 +314,38 @@ async fn a_nic_that_cannot_be_plugged_leaves_no_port() {
     assert!(cloud.ports(|neutron| neutron.ports.is_empty()));
 }
 
-#[tokio::test]
-async fn what_was_made_ahead_goes_when_the_instance_is_not_this_host_s() {
+/// The user deletes an instance before this host can say that it is its own. The image is known: what can be made ahead is
+/// begun at once.
+async fn deleted_before_its_build(request: Value) -> Cloud {
     let cloud = Cloud::booted().await;
     cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
     cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
     cloud.until_event_ends().await;
+    cloud.docker(|docker| docker.started.clear());
     cloud.nova.with(|db| {
         db.take_names();
         db.instances.insert(UUID.into(), row("building", Some("scheduling")))
     });
     let mut args = build(&cloud.nova);
-    args["requested_networks"] = networks(&[json!({"network_id": NETWORK})]);
-    // The user deletes it meanwhile. The image is known: container and sandbox are begun at once.
+    args["requested_networks"] = networks(&[request]);
     cloud.nova.with(|db| db.instances.insert(UUID.into(), row("building", Some("deleting"))));
     cloud.nova.cast("h1", "build_and_run_instance", args).await;
     cloud.until_event_ends().await;
     cloud.nothing_is_left();
+    cloud
+}
+
+#[tokio::test]
+async fn a_guest_that_was_started_ahead_goes_when_the_instance_is_not_this_host_s() {
+    let cloud = deleted_before_its_build(json!({"network_id": "none"})).await;
+    assert_eq!(cloud.docker(|docker| docker.started.clone()), [CONTAINER]);
+    assert!(cloud.docker(|docker| docker.containers.is_empty()));
+}
+
+#[tokio::test]
+async fn what_was_made_ahead_goes_when_the_instance_is_not_this_host_s() {
+    let cloud = deleted_before_its_build(json!({"network_id": NETWORK})).await;
+    assert!(!cloud.docker(|docker| docker.started.contains(&CONTAINER.to_owned())), "without its ports");
     assert!(cloud.docker(|docker| docker.containers.is_empty()), "a sandbox is left");
     assert!(!cloud.ports(|neutron| neutron.requests.contains(&"POST ports".to_owned())));
 

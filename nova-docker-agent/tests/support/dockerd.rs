@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) bodies: BTreeMap<String, Value>,
     /// Those of them that are frozen.
     pub(crate) frozen: BTreeSet<String>,
+    /// Containers by name, in the order in which they were started.
+    pub(crate) started: Vec<String>,
     /// `POST /containers/{name}/start` is answered with this.
     pub(crate) refuse_start: Option<(u16, &'static str)>,
     /// The next `POST /containers/{name}/{action}` of this container and action is answered with this.
@@ -433,6 +435,9 @@ fn turn(state: &mut State, name: &str, on: bool) -> Answer {
     match state.containers.get_mut(name) {
         Some(running) => {
             *running = on;
+            if on {
+                state.started.push(name.to_owned());
+            }
             Answer::Empty(204)
         }
         None => not_found("container"),
