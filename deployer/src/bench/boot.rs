@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+
 use super::{
     Error, Side, Sides,
     record::Record,
@@ -111,14 +113,14 @@ async fn one(sides: &Sides<'_>, side: &Side, figures: &mut Figures) -> Result<St
 /// Boots many at once, measures single boots beside them, and deletes all.
 async fn crowd(sides: &Sides<'_>, side: &Side, size: Size, figures: &mut Figures) -> Result<(), Error> {
     sides.printer.step(&format!("{}: {} at once", side.label, size.concurrent));
+    let mut record = Record::open(&sides.database).await?;
     let start = Instant::now();
     sides.cloud.boot(&new_server(sides, side, size.concurrent)).await?;
-    wait_for_count(sides, Some("ACTIVE"), size.concurrent as usize).await?;
+    record.wait_count(PREFIX, Some("active"), size.concurrent, LIMIT).await?;
     figures.boots_per_second = f64::from(size.concurrent) / start.elapsed().as_secs_f64();
     figures.rss_after_boots = sides.rss(side).await?;
 
     sides.printer.step(&format!("{}: {} more, one at a time", side.label, size.on_full_host));
-    let mut record = Record::open(&sides.database).await?;
     for _ in 0..size.on_full_host {
         let start = Instant::now();
         let asked = sides.cloud.boot(&NewServer { name: "single", ..new_server(sides, side, 1) }).await?;
@@ -128,11 +130,10 @@ async fn crowd(sides: &Sides<'_>, side: &Side, size: Size, figures: &mut Figures
         sides.cloud.delete(&asked.id, POLL, LIMIT).await?;
     }
 
+    let servers = sides.cloud.servers(PREFIX, None).await?;
     let start = Instant::now();
-    for server in sides.cloud.servers(PREFIX, None).await? {
-        sides.cloud.delete_request(&server.id).await?;
-    }
-    wait_for_count(sides, None, 0).await?;
+    try_join_all(servers.iter().map(|server| sides.cloud.delete_request(&server.id))).await?;
+    record.wait_count(PREFIX, None, 0, LIMIT).await?;
     figures.deletes_per_second = f64::from(size.concurrent) / start.elapsed().as_secs_f64();
     Ok(())
 }
@@ -145,20 +146,6 @@ fn new_server<'a>(sides: &'a Sides<'_>, side: &'a Side, count: u32) -> NewServer
         host: Some(&side.host),
         count,
         access: None,
-    }
-}
-
-async fn wait_for_count(sides: &Sides<'_>, status: Option<&str>, count: usize) -> Result<(), Error> {
-    let start = Instant::now();
-    loop {
-        let there = sides.cloud.servers(PREFIX, status).await?.len();
-        if there == count {
-            return Ok(());
-        }
-        if start.elapsed() > LIMIT {
-            return Err(Error::Count { wanted: count, there, seconds: LIMIT.as_secs() });
-        }
-        tokio::time::sleep(POLL * 10).await;
     }
 }
 

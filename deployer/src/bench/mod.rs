@@ -84,9 +84,9 @@ pub(crate) enum Error {
     #[error("there are {there} servers and not {wanted} after {seconds} s")]
     Count {
         /// How many there should be.
-        wanted: usize,
+        wanted: u32,
         /// How many there are.
-        there: usize,
+        there: i64,
         /// How long was waited.
         seconds: u64,
     },

@@ -11,6 +11,9 @@ use crate::bootstrap::mysql::Server;
 /// How often the row is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
+/// How often many rows are counted, which takes seconds to come out as wished.
+const POLL_MANY: Duration = Duration::from_millis(50);
+
 /// A connection to the database of the cell.
 pub(super) struct Record(MySqlConnection);
 
@@ -39,6 +42,35 @@ impl Record {
                 return Err(Error::Unsettled { id: id.to_owned(), seconds: limit.as_secs() });
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until so many servers have a name that begins with `prefix` and, where it is given, this `vm_state`.
+    ///
+    /// # Errors
+    /// [`Error::Count`] when there are more or fewer after `limit`.
+    pub(super) async fn wait_count(
+        &mut self,
+        prefix: &str,
+        vm_state: Option<&str>,
+        wanted: u32,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let count = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM nova_cell1.instances WHERE deleted = 0 \
+                 AND display_name LIKE CONCAT(?, '%') AND vm_state = COALESCE(?, vm_state)",
+            );
+            let count = count.bind(prefix).bind(vm_state).fetch_one(&mut self.0);
+            let there: i64 = count.await.map_err(Error::Record)?;
+            if there == i64::from(wanted) {
+                return Ok(());
+            }
+            if start.elapsed() > limit {
+                return Err(Error::Count { wanted, there, seconds: limit.as_secs() });
+            }
+            tokio::time::sleep(POLL_MANY).await;
         }
     }
 }
