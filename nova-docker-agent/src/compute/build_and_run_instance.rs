@@ -121,7 +121,11 @@ impl Method for BuildAndRunInstance {
         };
         drop(permit);
         let Err(error) = built else {
-            self.succeeded(call, acting.uuid()).await;
+            self.succeeded(call).await;
+            let uuid = acting.uuid();
+            // Whoever wants to do something with the instance need not wait for the rest.
+            drop(acting);
+            self.leave_notes(call, uuid).await;
             return Ok(());
         };
         self.failed(call, &acting, &error).await;
@@ -219,22 +223,30 @@ impl BuildAndRunInstance {
         Ok(Checked { disks, connection, spec })
     }
 
-    /// What nobody waits for, once the instance is ACTIVE.
-    async fn succeeded(&mut self, call: &Call, uuid: InstanceUuid) {
+    /// What those who choose a host have to know, once the instance is ACTIVE.
+    async fn succeeded(&self, call: &Call) {
         let agent = &call.agent;
         agent.metrics.boot_seconds.observe(call.received.elapsed().as_secs_f64());
         agent.tracker.note(&self.instance, PowerState::Running);
         agent.tracker.build_succeeded();
         tracing::info!(milliseconds = call.received.elapsed().as_millis(), "the instance runs");
-        let instances = [&self.instance];
-        let (told, (), ()) = tokio::join!(
-            agent.conductor.scheduler_has(&call.context, &instances),
-            event_finish(agent, &call.context, uuid, (EVENT, None)),
-            save_devices(call, &mut self.disks),
-        );
-        if let Err(error) = told {
+        if let Err(error) = agent.conductor.scheduler_has(&call.context, &[&self.instance]).await {
             tracing::debug!(error = %Chain(&error), "the schedulers were not told");
         }
+    }
+
+    /// What nobody waits for: builds that do wait for their turn come first.
+    async fn leave_notes(&mut self, call: &Call, uuid: InstanceUuid) {
+        let agent = &call.agent;
+        drop(agent.builds.acquire().await);
+        let devices = async {
+            let _acting = agent.locks.act(uuid).await;
+            // A server that was deleted meanwhile has none any more.
+            if agent.tracker.power(uuid).is_some() {
+                save_devices(call, &mut self.disks).await;
+            }
+        };
+        tokio::join!(event_finish(agent, &call.context, uuid, (EVENT, None)), devices);
     }
 
     /// Undoes a build and leaves the instance as Nova would (SEMANTICS §2.4).

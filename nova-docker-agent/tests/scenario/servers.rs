@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::agent::Cloud;
 use crate::support::glance::SLOW;
 use crate::support::nova::{Database, object};
-use crate::{CONTAINER, HOST, UUID, build};
+use crate::{CONTAINER, HOST, UUID, build, row};
 
 /// Covers: build_and_run_instance
 #[tokio::test]
@@ -42,6 +42,27 @@ async fn a_boot_takes_five_conductor_calls() {
         assert_eq!(cloud.field(field), value, "{field}");
     }
     assert!(cloud.field("launched_at").is_string());
+}
+
+#[tokio::test]
+async fn builds_that_wait_come_before_the_notes_of_those_that_are_done() {
+    const OTHER: &str = "5d206834-23ab-4b5d-a236-4608f438a9e2";
+    let cloud = Cloud { adjust: |config| config.max_concurrent_builds = 1, ..Cloud::new(HOST).await };
+    cloud.agent(&cloud.life).await.unwrap();
+    let mut other = row("building", Some("scheduling"));
+    other.insert("uuid".into(), json!(OTHER));
+    cloud.nova.with(|db| db.instances.insert(OTHER.into(), other));
+    cloud.boot(|_| {}).await;
+    let mut second = build(&cloud.nova);
+    second["instance"] = cloud.nova.instance(OTHER);
+    cloud.nova.cast(HOST, "build_and_run_instance", second).await;
+
+    const END: &str = "InstanceActionEvent.event_finish_with_failure";
+    let ended = |db: &mut Database| db.log.iter().filter(|sent| sent.name == END).count() == 2;
+    cloud.nova.until("both builds are noted", ended).await;
+    let names = cloud.nova.with(Database::take_names);
+    let saves = names.iter().take_while(|name| *name != END).filter(|name| *name == "Instance.save").count();
+    assert_eq!(saves, 4, "{names:?}");
 }
 
 /// Covers: build_and_run_instance, terminate_instance
