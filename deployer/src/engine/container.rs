@@ -232,12 +232,12 @@ fn mount(mount: &Mount) -> DockerMount {
     }
 }
 
-/// The interval Docker asks at; our own readiness gates do not wait for it.
+/// The interval Docker asks at; our own readiness gates do not wait for it. Each look starts a process in each container.
 fn health(test: &[String]) -> HealthConfig {
     const SECOND: i64 = 1_000_000_000;
     HealthConfig {
         test: Some(test.to_vec()),
-        interval: Some(15 * SECOND),
+        interval: Some(30 * SECOND),
         timeout: Some(5 * SECOND),
         retries: Some(3),
         start_period: Some(120 * SECOND),
