@@ -28,9 +28,9 @@ const PROFILE: &str = "test";
 /// Starts and stops the Docker engine of the second hypervisor, from the project's root.
 const SECOND_ENGINE: &str = "tests/second-engine";
 /// Live tests at a time: they wait more than they work.
-const LIVE_THREADS: &str = "--test-threads=4";
-/// Tempest's workers: they wait more than they work.
-const TEMPEST_WORKERS: &str = "4";
+const LIVE_THREADS: &str = "--test-threads=6";
+/// Tempest's workers: they wait more than they work, and more of them end closer together.
+const TEMPEST_WORKERS: &str = "6";
 
 /// How a part ended, and what it said last.
 struct Ended {
