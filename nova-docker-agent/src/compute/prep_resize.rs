@@ -57,9 +57,9 @@ impl Method for PrepResize {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        let error = moves::error_out(agent, context, (&self.instance, before), failure).await;
+        // The task goes last: by it an agent that was killed on the way here finds what is left to do.
         moves::fail(agent, context, &self.migration).await;
-        Err(error)
+        Err(moves::error_out(agent, context, (&self.instance, before), failure).await)
     }
 }
 

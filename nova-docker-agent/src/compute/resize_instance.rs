@@ -48,10 +48,11 @@ impl Method for ResizeInstance {
         let before = self.instance.state();
         let Err(failure) = self.give_away(call).await else { return Ok(()) };
         let (agent, context) = (&call.agent, &call.context);
-        let error = moves::error_out(agent, context, (&self.instance, before), failure).await;
-        moves::fail(agent, context, &self.migration).await;
+        // Nova gives the allocation back last. The task goes last here: by it an agent that was killed on the way finds what is
+        // left to do, and by the migration's status what to give back.
         moves::try_revert_allocation(agent, &self.migration).await;
-        Err(error)
+        moves::fail(agent, context, &self.migration).await;
+        Err(moves::error_out(agent, context, (&self.instance, before), failure).await)
     }
 }
 

@@ -15,14 +15,14 @@ use crate::support::nova::{Database, object};
 use crate::{CONTAINER, UUID, networks};
 
 /// The ephemeral disk.
-const VOLUME: &str = "nova-2d206834-23ab-4b5d-a236-4608f438a9e2-ephemeral0";
+pub(crate) const VOLUME: &str = "nova-2d206834-23ab-4b5d-a236-4608f438a9e2-ephemeral0";
 /// Ways of one move that are tried at the same time.
 const AT_ONCE: usize = 4;
 /// No step of a move has more.
 const MOST_STEPS: usize = 40;
 
 /// What is on the ephemeral disk.
-fn content() -> Vec<u8> {
+pub(crate) fn content() -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(4);
@@ -41,6 +41,10 @@ enum Killed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Resize,
+    /// To a flavor whose ephemeral disk has another size, which the destination refuses where it is the source.
+    Refused,
+    /// To a smaller disk, which the source refuses.
+    Smaller,
     Confirm,
     Revert,
     Evacuate,
@@ -139,7 +143,9 @@ impl Two {
     /// As conductor and nova-api begin it.
     async fn begin(&self, step: Step) {
         match step {
-            Step::Resize => self.begin_resize().await,
+            Step::Resize => self.begin_resize(1, 1).await,
+            Step::Refused => self.begin_resize(1, 0).await,
+            Step::Smaller => self.begin_resize(0, 1).await,
             Step::Confirm => {
                 self.set(None, "confirming");
                 let (instance, migration) = self.objects();
@@ -167,7 +173,7 @@ impl Two {
         moves
     }
 
-    async fn begin_resize(&self) {
+    async fn begin_resize(&self, root_gb: u64, ephemeral_gb: u64) {
         let moves = self.move_is_known("resize", "pre-migrating");
         {
             let mut ledger = self.hosts[0].ledger.lock().unwrap();
@@ -184,9 +190,9 @@ impl Two {
                 ("task_state".to_owned(), json!("resize_prep")),
             ]);
         });
-        let mut args = json!({"instance": self.nova().instance(UUID), "flavor": flavor(2, 128, 1), "migration": moves,
+        let mut args = json!({"instance": self.nova().instance(UUID), "flavor": flavor(2, 128, root_gb), "migration": moves,
             "image": {}, "request_spec": null, "filter_properties": {}, "clean_shutdown": true, "host_list": null});
-        args["flavor"]["nova_object.data"]["ephemeral_gb"] = json!(1);
+        args["flavor"]["nova_object.data"]["ephemeral_gb"] = json!(ephemeral_gb);
         self.nova().cast(self.destination(), "prep_resize", args).await;
     }
 
@@ -265,6 +271,7 @@ impl Two {
         demand("there is no task", task == "none");
         let ends: &[(&str, &str, &str)] = match step {
             Step::Resize => &[("resized", self.destination(), "finished"), ("active", "h1", "error")],
+            Step::Refused | Step::Smaller => &[("active", "h1", "error")],
             Step::Confirm => &[("active", self.destination(), "confirmed")],
             Step::Revert => &[("active", "h1", "reverted")],
             // What was begun and lost is in ERROR, where it can be evacuated or rebooted again.
@@ -353,7 +360,7 @@ impl Two {
 async fn before(step: Step, to: usize) -> Two {
     let mut two = Two::new(to).await;
     match step {
-        Step::Resize => {}
+        Step::Resize | Step::Refused | Step::Smaller => {}
         Step::Evacuate => two.kill(0).await,
         Step::Confirm | Step::Revert => {
             two.begin(Step::Resize).await;
@@ -462,6 +469,16 @@ async fn killed_during_the_confirmation_on_one_host() {
 #[tokio::test]
 async fn killed_during_a_revert_on_one_host() {
     killed_at_every_step_here(Step::Revert).await;
+}
+
+#[tokio::test]
+async fn killed_while_a_resize_on_one_host_is_refused() {
+    killed_at_every_step_here(Step::Refused).await;
+}
+
+#[tokio::test]
+async fn a_source_killed_while_it_refuses_a_resize() {
+    killed_at_every_step(Step::Smaller, Killed::Source).await;
 }
 
 #[tokio::test]
