@@ -135,7 +135,9 @@ impl ResizeInstance {
             arguments.insert("container_format".into(), json!(request.container_format));
             arguments.insert("disk_format".into(), json!(request.disk_format));
             let host = self.migration.dest_compute().unwrap_or_default();
-            Ok::<String, Error>(agent.conductor.receive_disk(context, host, arguments).await?)
+            let name = agent.conductor.receive_disk(context, host, arguments).await?;
+            offered.was_taken()?;
+            Ok::<String, Error>(name)
         };
         let sent = sent.await;
         if let Err(error) = agent.driver.end_moving(uuid).await {

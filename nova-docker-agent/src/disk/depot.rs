@@ -44,7 +44,21 @@ pub struct Offered {
     /// What the destination has to know.
     pub offer: Offer,
     key: Vec<u8>,
+    spool: Arc<Spool>,
     spools: Spools,
+}
+
+impl Offered {
+    /// Looks whether the destination, which says that it has the disk, has asked for all parts of it.
+    ///
+    /// # Errors
+    /// [`Error::LeftBehind`]
+    pub fn was_taken(&self) -> Result<(), Error> {
+        match &self.offer.ephemeral {
+            Some(digest) if !self.spool.was_asked_for(hex(digest)) => Err(Error::LeftBehind),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Drop for Offered {
@@ -86,7 +100,8 @@ impl Depot {
         }
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let key = Sha256::digest(&token).to_vec();
-        self.spools.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::new(spool));
+        let spool = Arc::new(spool);
+        self.spools.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(&spool));
         let offer = Offer {
             url: server.url.clone(),
             certificate: server.certificate.clone(),
@@ -96,7 +111,7 @@ impl Depot {
             ephemeral,
             size,
         };
-        Ok(Offered { offer, key, spools: Arc::clone(&self.spools) })
+        Ok(Offered { offer, key, spool, spools: Arc::clone(&self.spools) })
     }
 
     /// Starts the server, with a key that nobody else has and that ends with the process.

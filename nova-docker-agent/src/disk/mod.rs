@@ -55,6 +55,9 @@ pub enum Error {
     /// The archive that Docker gave is not complete.
     #[error("Docker's archive of the disk lacks {0}")]
     Incomplete(String),
+    /// An agent that is older than this part of the offer does so.
+    #[error("the destination did not fetch the ephemeral disk; is its agent older than this host's?")]
+    LeftBehind,
     /// There is no room for it.
     #[error("the disk needs {needed} bytes below {path}, where {free} are free")]
     NoRoom {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::{Stream, TryStreamExt};
 use sha2::{Digest, Sha256};
@@ -27,16 +28,30 @@ pub(super) struct Spool {
     directory: PathBuf,
     /// One who takes files out of an archive at a time.
     filling: tokio::sync::Mutex<()>,
+    /// Digests of the files that somebody has asked for.
+    asked: Mutex<BTreeSet<String>>,
 }
 
 impl Spool {
     pub(super) fn new(driver: Driver, image: &str, directory: PathBuf) -> Self {
-        Self { driver, image: image.to_owned(), directory, filling: tokio::sync::Mutex::default() }
+        Self {
+            driver,
+            image: image.to_owned(),
+            directory,
+            filling: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Whether somebody has asked for the file of a digest (hexadecimal).
+    pub(super) fn was_asked_for(&self, digest: &str) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
     /// The file of a digest (hexadecimal), made ready if it is not.
     pub(super) async fn file(&self, digest: &str) -> Result<PathBuf, Error> {
         let path = self.directory.join(digest);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned());
         if !path.exists() {
             self.fill(&[digest.to_owned()].into()).await?;
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::two_hosts::{VOLUME, content};
 use super::*;
 
 pub(crate) const MIGRATION: &str = "26bf7297-465b-4062-acc6-6170ad964e9b";
@@ -133,6 +134,40 @@ async fn a_disk_that_cannot_be_sent_leaves_the_guest_running_as_before() {
     assert_eq!(cloud.container(), Some(true), "it was stopped, and runs again");
     assert_eq!(cloud.statuses(), ["migrating", "error"]);
     assert!(cloud.allocation_moved_back());
+}
+
+/// Covers: resize_instance
+#[tokio::test]
+async fn a_destination_that_leaves_the_ephemeral_disk_behind_gets_no_instance() {
+    let cloud = Cloud {
+        adjust: |config| config.docker.migration_address = "127.0.0.1".into(),
+        ..Cloud::new(HOST).await
+    };
+    cloud.agent(&cloud.life).await.unwrap();
+    let ephemeral = |flavor: &mut Value| flavor["nova_object.data"]["ephemeral_gb"] = json!(1);
+    cloud.boot(|args| ephemeral(&mut args["instance"]["nova_object.data"]["flavor"])).await;
+    cloud.until("vm_state", "active").await;
+    cloud.until_event_ends().await;
+    cloud.docker(|docker| docker.contents.insert(VOLUME.into(), content()));
+    cloud.nova.with(|db| {
+        db.take_names();
+        ephemeral(db.instances.get_mut(UUID).unwrap().get_mut("flavor").unwrap());
+    });
+    // As an agent that knows of no such disk, it answers that it has all.
+    cloud.nova.neighbour("h2", &cloud.life).await;
+    let mut wanted = flavor(2, 128, 1);
+    ephemeral(&mut wanted);
+    let more = json!({"flavor": wanted, "migration": migration(HOST, Some("h2")), "image": {},
+                      "request_spec": null, "clean_shutdown": true});
+    cloud.ask("resize_instance", "resize_prep", more).await;
+    cloud.until_event_ends().await;
+    cloud.nova.until("no task", |db| db.instances[UUID]["task_state"].is_null()).await;
+    assert_eq!((cloud.field("vm_state"), cloud.field("host")), (json!("active"), json!(HOST)));
+    assert_eq!((cloud.container(), cloud.statuses().pop()), (Some(true), Some("error".into())));
+    let told =
+        cloud.nova.with(|db| (db.find("InstanceFault.create").cloned(), db.find("discard_disk").is_some()));
+    assert!(told.0.unwrap().to_string().contains("did not fetch the ephemeral disk"));
+    assert!(told.1, "what it has of the disk goes");
 }
 
 /// Covers: resize_instance, finish_resize, confirm_resize
