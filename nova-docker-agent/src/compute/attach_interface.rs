@@ -53,10 +53,17 @@ impl Method for AttachInterface {
         let _alone = agent.caches.act(uuid).await;
         let before = cached(agent, context, uuid).await?;
         let note = || Ok(agent.attaching.begin(uuid, ask.given(), self.tag.as_deref())?);
-        let made = agent.ports.allocate::<Error>(&owner, &ask, (&[], &<_>::default()), note).await?;
-        let joined = attaching::join(agent, context, &self.instance, (&before, &made, &wanted)).await;
-        joined.map_err(|error| failed(uuid, &error.sentence()))?;
-        made.into_iter().next().ok_or_else(|| failed(uuid, "Neutron made no port"))
+        let attached = async {
+            let made = agent.ports.allocate::<Error>(&owner, &ask, (&[], &<_>::default()), note).await?;
+            let joined = attaching::join(agent, context, &self.instance, (&before, &made, &wanted)).await;
+            joined.map_err(|error| failed(uuid, &error.sentence()))?;
+            made.into_iter().next().ok_or_else(|| failed(uuid, "Neutron made no port"))
+        };
+        let attached = attached.await;
+        if attached.is_err() {
+            attaching::refused(agent, uuid, &before).await;
+        }
+        attached
     }
 }
 

@@ -1,6 +1,7 @@
 //! Takes a port from an instance: the NIC goes, a port that Nova made is deleted, one that the user made is free again.
 
 use common::error_chain::Chain;
+use common::ids::InstanceUuid;
 use common::objects::Instance;
 use serde::Deserialize;
 
@@ -11,6 +12,7 @@ use crate::instance::guards::Guards;
 use crate::instance::network::{cached, release_one};
 use crate::instance::tags;
 use crate::network;
+use crate::network::model::{NetworkInfo, Vif};
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -43,6 +45,22 @@ impl Method for DetachInterface {
             message: format!("Port {} is not attached", self.port_id),
         })?;
         let condemned = rest.remove(index);
+        agent.attaching.begin_leaving(uuid, condemned.id)?;
+        let detached = self.detach(call, uuid, (&rest, &condemned)).await;
+        // What failed is told; only what was killed is finished at the next start.
+        agent.attaching.end_leaving(uuid);
+        detached
+    }
+}
+
+impl DetachInterface {
+    async fn detach(
+        &self,
+        call: &Call,
+        uuid: InstanceUuid,
+        (rest, condemned): (&NetworkInfo, &Vif),
+    ) -> Result<(), Error> {
+        let (agent, context) = (&call.agent, &call.context);
         if let Err(error) = agent.nics.detach(uuid, condemned.id).await {
             return Err(Error::Refused {
                 class: "InterfaceDetachFailed",
@@ -50,11 +68,11 @@ impl Method for DetachInterface {
                 message: format!("Failed to detach network adapter device from {uuid}: {}", error.sentence()),
             });
         }
-        follow::tell(agent, (uuid, self.instance.hostname().unwrap_or_default()), &rest);
+        follow::tell(agent, (uuid, self.instance.hostname().unwrap_or_default()), rest);
         if let Err(error) = tags::remove(agent, context, (&self.instance, &condemned.address)).await {
             tracing::warn!(error = %Chain(&error), "the tag of a detached port stays");
         }
-        match release_one(agent, context, uuid, (&rest, &condemned)).await {
+        match release_one(agent, context, uuid, (rest, condemned)).await {
             // What the user deleted meanwhile is gone, as wanted.
             Err(Error::Network(network::Error::PortNotFound(_))) => Ok(()),
             other => other,

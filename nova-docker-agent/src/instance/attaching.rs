@@ -1,32 +1,39 @@
-//! Ports that an instance is getting, noted in a file of its own before Neutron binds the first and until Nova's database names
-//! them. An agent that was killed in between knows by it which of the instance's ports are the user's, and that one may have
-//! been made.
+//! Ports that an instance is getting or losing, noted in a file of its own: those that it gets before Neutron binds the first
+//! and until Nova's database names them, the one that it loses from before it is unplugged until it is released. An agent that
+//! was killed in between knows by it which of the instance's ports are the user's, that one may have been made, and which one
+//! has to go.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use common::error_chain::Chain;
-use common::ids::InstanceUuid;
+use common::ids::{InstanceUuid, PortId};
 use common::messaging::RequestContext;
 use common::objects::Instance;
 use common::objects::fields::VmState;
+use common::openstack::neutron::Port;
 use serde::{Deserialize, Serialize};
 
 use super::{follow, network};
 use crate::agent::Agent;
+use crate::compute::{Call, DetachInterface, carry_out};
 use crate::error::Error;
 use crate::network::model::{NetworkInfo, Vif};
 use crate::network::request::Wanted;
 use crate::virt;
 
-/// What one instance is getting.
+/// What one instance is getting, and what it is losing.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     /// Ports that the user made.
     given: BTreeSet<String>,
     /// The user's name for the one that is attached.
     tag: Option<String>,
+    /// The port that is detached.
+    #[serde(default)]
+    leaving: Option<PortId>,
 }
 
 /// The notes of this host, in `<state_path>/attaching/`: a file for each instance.
@@ -55,11 +62,34 @@ impl Attaching {
         let mut note = self.read(uuid);
         note.given.extend(given.map(str::to_owned));
         note.tag = tag.map(str::to_owned);
+        self.write(uuid, &note)
+    }
+
+    /// Notes which port an instance is about to lose.
+    ///
+    /// # Errors
+    /// As [`Attaching::begin`].
+    pub fn begin_leaving(&self, uuid: InstanceUuid, port: PortId) -> Result<(), virt::Error> {
+        self.write(uuid, &Note { leaving: Some(port), ..self.read(uuid) })
+    }
+
+    /// The port is gone, or stays: nobody has to finish it.
+    pub fn end_leaving(&self, uuid: InstanceUuid) {
+        let note = Note { leaving: None, ..self.read(uuid) };
+        if note == Note::default() {
+            return self.end(uuid);
+        }
+        if let Err(error) = self.write(uuid, &note) {
+            tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "a note of the ports of an instance is old");
+        }
+    }
+
+    fn write(&self, uuid: InstanceUuid, note: &Note) -> Result<(), virt::Error> {
         let write = || {
             fs::create_dir_all(&self.folder)?;
             // Half a note would be none.
             let half = self.folder.join(format!(".{uuid}"));
-            fs::write(&half, serde_json::to_vec(&note)?)?;
+            fs::write(&half, serde_json::to_vec(note)?)?;
             fs::rename(half, self.file(uuid))
         };
         write().map_err(|source| virt::Error::GuestFiles { path: self.folder.clone(), source })
@@ -96,9 +126,9 @@ impl Attaching {
     }
 }
 
-/// Finishes what the last run had begun to attach to these instances. One instance's trouble is logged; it is tried again at the
-/// next start, and meanwhile the user's ports are known as such.
-pub async fn settle(agent: &Agent, context: &RequestContext, instances: &[Instance]) {
+/// Finishes what the last run had begun to attach to these instances, or to detach. One instance's trouble is logged; it is
+/// tried again at the next start, and meanwhile the user's ports are known as such.
+pub async fn settle(agent: &Arc<Agent>, context: &RequestContext, instances: &[Instance]) {
     for uuid in agent.attaching.noted() {
         let Some(instance) = instances.iter().find(|instance| instance.instance_uuid() == Some(uuid)) else {
             agent.attaching.end(uuid);
@@ -108,10 +138,33 @@ pub async fn settle(agent: &Agent, context: &RequestContext, instances: &[Instan
         if matches!(instance.state(), VmState::Building | VmState::Error) {
             continue;
         }
-        if let Err(error) = finish(agent, context, (instance, uuid)).await {
+        let settled = match agent.attaching.read(uuid).leaving {
+            Some(port) => leave(agent, context, (instance, uuid, port)).await,
+            None => Ok(()),
+        };
+        let attached = finish(agent, context, (instance, uuid)).await;
+        if let Err(error) = settled.and(attached) {
             tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "a port may be attached by half");
         }
     }
+}
+
+/// Detaches the port that the last run had begun to detach.
+async fn leave(
+    agent: &Arc<Agent>,
+    context: &RequestContext,
+    (instance, uuid, port): (&Instance, InstanceUuid, PortId),
+) -> Result<(), Error> {
+    tracing::warn!(instance_uuid = %uuid, %port, "detaches the port that the last run had begun to detach");
+    let cached = network::cached(agent, context, uuid).await?;
+    if cached.iter().any(|vif| vif.id == port) {
+        let detach = DetachInterface { instance: instance.clone(), port_id: port.to_string() };
+        return carry_out(&Call::own(agent), detach).await;
+    }
+    // Its row is the last that goes.
+    agent.conductor.destroy_virtual_interface(context, port).await?;
+    agent.attaching.end_leaving(uuid);
+    Ok(())
 }
 
 /// Attaches what Neutron has bound to the instance and Nova's database does not name.
@@ -124,8 +177,7 @@ async fn finish(
     let _acting = agent.acting(instance).await?;
     let _alone = agent.caches.act(uuid).await;
     let before = network::cached(agent, context, uuid).await?;
-    let mut fresh = agent.ports.of_instance(uuid).await?;
-    fresh.retain(|port| before.iter().all(|vif| vif.id.to_string() != port.id));
+    let mut fresh = unnamed(agent, uuid, &before).await?;
     if fresh.is_empty() {
         agent.attaching.end(uuid);
         return Ok(());
@@ -139,6 +191,20 @@ async fn finish(
     }
     let wanted = [Wanted { tag: note.tag, ..Wanted::default() }];
     join(agent, context, instance, (&before, &new, &wanted)).await
+}
+
+/// The ports of an instance that Nova's database does not name.
+async fn unnamed(agent: &Agent, uuid: InstanceUuid, named: &NetworkInfo) -> Result<Vec<Port>, Error> {
+    let mut ports = agent.ports.of_instance(uuid).await?;
+    ports.retain(|port| named.iter().all(|vif| vif.id.to_string() != port.id));
+    Ok(ports)
+}
+
+/// Ends the note of what was refused, if Neutron has kept nothing of it.
+pub async fn refused(agent: &Agent, uuid: InstanceUuid, named: &NetworkInfo) {
+    if unnamed(agent, uuid, named).await.is_ok_and(|left| left.is_empty()) {
+        agent.attaching.end(uuid);
+    }
 }
 
 /// Gives an instance ports that Neutron has bound for it: in Nova's database, on the host, in the guest. What cannot be done is

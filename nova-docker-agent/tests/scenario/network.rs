@@ -461,8 +461,11 @@ async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
     assert_eq!(class(cloud.attach(json!({"port_id": MADE})).await), "PortInUse");
     assert_eq!(class(cloud.attach(json!({"port_id": PORT})).await), "PortNotFound");
     assert_eq!(class(cloud.attach(json!({"network_id": "nowhere"})).await), "NetworkNotFound");
+    let notes = || std::fs::read_dir(cloud.directory.path().join("attaching")).unwrap().count();
+    assert_eq!(notes(), 0, "nothing of it is to be finished at the next start");
     *cloud.wiring.refuse.lock().unwrap() = true;
     assert_eq!(class(cloud.attach(json!({"network_id": NETWORK})).await), "InterfaceAttachFailed");
+    assert_eq!(notes(), 0);
     assert_eq!(cloud.ports(|neutron| neutron.ports.clone()), before);
     assert_eq!(cloud.cache().as_array().unwrap().len(), 1);
     assert_eq!(cloud.nova.with(|db| db.interfaces.len()), 1);

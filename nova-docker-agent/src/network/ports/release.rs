@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use common::ids::InstanceUuid;
 use common::openstack::glance::OnBehalf;
 use common::openstack::neutron::{Network, Port};
 use futures_util::stream::{self, StreamExt};
@@ -28,16 +29,21 @@ const BOUND_KEYS: [&str; 9] = [
 ];
 
 impl Ports {
-    /// As [`Ports::release`], for one port that may be gone.
+    /// As [`Ports::release`], for one port of an instance, which may be gone, or another instance's by now.
     ///
     /// # Errors
     /// What Neutron says.
-    pub async fn release_one(&self, port: &str, keep: bool, user: OnBehalf<'_>) -> Result<(), Error> {
+    pub async fn release_one(
+        &self,
+        uuid: InstanceUuid,
+        (port, keep): (&str, bool),
+        user: OnBehalf<'_>,
+    ) -> Result<(), Error> {
         if !keep {
             self.neutron.delete_port(port).await?;
             return Ok(());
         }
-        let found = self.neutron.ports_by("id", &[port], &[]).await?;
+        let found = self.neutron.ports_by("id", &[port], &[("device_id", &uuid.to_string())]).await?;
         self.release(&found, &[port.to_owned()].into(), user).await
     }
 
