@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::openstack::glance::{Glance, OnBehalf};
 use common::openstack::placement::Placement;
@@ -17,6 +18,9 @@ use serde_json::{Value, json};
 use support::cloud::Keystone;
 use support::peer::{Answer, Peer, Received};
 use support::{Directory, cloud, config};
+
+/// The shortest that a token lives in these tests.
+const LIFETIME: Duration = Duration::from_secs(5);
 
 const UUID: &str = "5b82e683-a60d-4ca0-b7ec-0c5d349e5803";
 
@@ -77,11 +81,16 @@ async fn a_token_is_renewed_before_it_ends() {
     keystone.lifetime.store(5, Ordering::SeqCst);
     let peer = cloud::start(keystone.clone(), image_record);
     let glance = glance(&peer);
+    let begun = Instant::now();
     glance.show("i", OnBehalf::default()).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(4550)).await;
     // Keystone is away for a moment: the old token still works.
     keystone.refuse.store(503, Ordering::SeqCst);
-    glance.show("i", OnBehalf::default()).await.unwrap();
+    while keystone.refused.load(Ordering::SeqCst) == 0 {
+        glance.show("i", OnBehalf::default()).await.unwrap();
+        assert!(begun.elapsed() < LIFETIME, "the token has ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(begun.elapsed() > LIFETIME / 2, "renewed long before it had to be");
     keystone.refuse.store(0, Ordering::SeqCst);
     glance.show("i", OnBehalf::default()).await.unwrap();
     assert_eq!(keystone.logins.load(Ordering::SeqCst), 2);

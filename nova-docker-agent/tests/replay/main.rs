@@ -83,7 +83,8 @@ async fn cost(name: &str, others: u32, prepare: fn(&Cloud, &str)) -> (Cost, Cost
     let play = Play::new(Recording::open(name), others, prepare).await;
     let nova = play.recording.trace();
     let mut trace = play.run().await;
-    // The host's record is saved a little later, together with what others change.
+    // The host's record is saved two seconds later, together with what others change, or not, if it is the same: nothing tells
+    // when all has come.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let later = play.trace(None);
     trace.calls.extend(later.calls);

@@ -18,6 +18,8 @@ pub(crate) struct Keystone {
     pub(crate) lifetime: AtomicU32,
     /// Logins are refused with this status; 0 means not.
     pub(crate) refuse: AtomicU32,
+    /// Logins that were refused.
+    pub(crate) refused: AtomicU32,
 }
 
 /// Keystone at `/identity`, the scripted service at `/service` (as placement, image and network).
@@ -46,6 +48,7 @@ pub(crate) fn start(
 fn log_in(keystone: &Keystone, url: &str) -> Answer {
     let refuse = keystone.refuse.load(Ordering::SeqCst);
     if refuse != 0 {
+        keystone.refused.fetch_add(1, Ordering::SeqCst);
         let status = u16::try_from(refuse).unwrap();
         return Answer::Json(status, json!({ "error": { "message": "The password is wrong." } }));
     }
