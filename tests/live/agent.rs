@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     agent::platform_option,
     cloud::{Cloud, DEADLINE, list, octopenstack_ok, text},
@@ -39,6 +39,36 @@ async fn the_agent_is_a_compute_service_and_a_hypervisor() -> Result<()> {
     let traits = cloud.get("placement", &format!("/resource_providers/{provider}/traits")).await?;
     for name in ["OWNER_NOVA", "COMPUTE_NODE"] {
         ensure!(list(&traits["traits"]).contains(&json!(name)), "{name} is missing in {traits}");
+    }
+    has_the_processors(&list(&traits["traits"]))
+}
+
+/// Some of the kernel's words, and what placement calls them.
+const PROCESSORS: [(&str, &str); 14] = [
+    ("aes", "AESNI"),
+    ("avx", "AVX"),
+    ("avx2", "AVX2"),
+    ("avx512f", "AVX512F"),
+    ("bmi1", "BMI"),
+    ("bmi2", "BMI2"),
+    ("f16c", "F16C"),
+    ("fma", "FMA3"),
+    ("pclmulqdq", "CLMUL"),
+    ("pni", "SSE3"),
+    ("sse4_2", "SSE42"),
+    ("sse4a", "SSE4A"),
+    ("svm", "AMD_SVM"),
+    ("vmx", "INTEL_VMX"),
+];
+
+/// The traits are those of the processors that this test runs on, no more and no less.
+fn has_the_processors(traits: &[Value]) -> Result<()> {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo")?;
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    for (flag, name) in PROCESSORS {
+        let is = traits.contains(&json!(format!("HW_CPU_X86_{name}")));
+        ensure!(is == flags.contains(&flag), "{flag} and HW_CPU_X86_{name} do not agree: {traits:?}");
     }
     Ok(())
 }

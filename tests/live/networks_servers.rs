@@ -51,7 +51,9 @@ async fn a_server_with_network_key_and_group_is_reached_through_its_floating_add
     let found = ports(&cloud, &guest.id).await?;
     ensure!(found.len() == 1, "{found:?}");
     let server = cloud.server(&guest.id).await?.context("the server is gone")?;
-    assert_eq!(found[0]["status"], "ACTIVE");
+    // Neutron tells Nova so before it has committed it.
+    becomes("the port is ACTIVE", || async { Ok(ports(&cloud, &guest.id).await?[0]["status"] == "ACTIVE") })
+        .await?;
     assert_eq!(found[0]["binding:host_id"], platform_option("host").await?.as_str());
     assert_eq!(found[0]["security_groups"], json!([group]));
     assert_eq!(server["addresses"]["net-boot"][0]["addr"], guest.address.as_str());

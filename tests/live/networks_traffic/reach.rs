@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tests::cloud::text;
-use tests::network::becomes;
+use tests::network::{Guest, becomes};
 
 use super::{Checks, Stage, is, is_not};
 
@@ -14,9 +14,8 @@ pub(super) async fn check(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> 
     let host = &stage.lab.host;
     let (one, two, three, four) = (&stage.one, &stage.two, &stage.three, &stage.four);
     for guest in [one, two, three, four] {
-        let port = stage.lab.cloud.get("network", &format!("/v2.0/ports/{}", guest.port)).await?;
-        let bound = port["port"]["binding:vif_type"] == "ovs" && port["port"]["status"] == "ACTIVE";
-        checks.note("port bound and ACTIVE", is(Ok(bound)));
+        // Neutron tells Nova that a port is ACTIVE before it has committed that.
+        checks.note("port bound and ACTIVE", becomes(&guest.port, || is_active(stage, guest)).await);
     }
     let pings = |address: &str| {
         let address = address.to_owned();
@@ -43,6 +42,11 @@ pub(super) async fn check(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> 
     checks.note("DNS knows the name of a port", dns(stage).await);
     checks.note("metadata are the instance's own", metadata(stage).await);
     Ok(())
+}
+
+async fn is_active(stage: &Stage<'_>, guest: &Guest) -> Result<bool> {
+    let port = stage.lab.cloud.get("network", &format!("/v2.0/ports/{}", guest.port)).await?;
+    Ok(port["port"]["binding:vif_type"] == "ovs" && port["port"]["status"] == "ACTIVE")
 }
 
 async fn outside_gateway(stage: &Stage<'_>) -> Result<String> {
