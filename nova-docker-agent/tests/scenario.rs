@@ -34,6 +34,8 @@ mod servers;
 #[path = "scenario/starts.rs"]
 mod starts;
 mod support;
+#[path = "scenario/tidying.rs"]
+mod tidying;
 #[path = "scenario/two_hosts.rs"]
 mod two_hosts;
 

@@ -5,9 +5,11 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{
+    agent::platform_option,
     archive::{docker_archive, oci_archive},
     cloud::{Boot, Cloud, DEADLINE, text},
     host::{Host, is_running},
+    network::{becomes, delete},
 };
 
 use crate::failures::fails_with;
@@ -58,6 +60,28 @@ async fn an_archive_of_ocis_layout_boots_and_a_hostile_one_is_refused_by_name() 
     cloud.upload_image("hostile", "docker", oci_archive(&escape)?).await?;
     let boot = Boot { image: "hostile", ..small("hostile") };
     fails_with(&cloud, &boot, "leads out of the image").await
+}
+
+/// Covers: cache_images
+#[tokio::test]
+#[ignore = "needs the platform of ./octopenstack test"]
+async fn an_image_is_on_the_hosts_of_an_aggregate_before_it_is_needed() -> Result<()> {
+    let _platform = shared().await;
+    let (cloud, host) = (Cloud::admin().await?, Host::new()?);
+    let demo = cloud.download_image(&cloud.image_id("demo").await?).await?;
+    let image = cloud.upload_image("ahead", "docker", demo).await?;
+    let name = format!("nova-image/{image}");
+    ensure!(host.images(&name).await?.is_empty(), "it is there already");
+
+    let body = json!({"aggregate": {"name": "ahead"}});
+    let aggregate = cloud.post("compute", "/os-aggregates", body).await?["aggregate"]["id"].to_string();
+    let path = format!("/os-aggregates/{aggregate}");
+    let compute = json!({"host": platform_option("host").await?});
+    cloud.post("compute", &format!("{path}/action"), json!({"add_host": compute})).await?;
+    cloud.post("compute", &format!("{path}/images"), json!({"cache": [{"id": image}]})).await?;
+    becomes(&name, || async { Ok(!host.images(&name).await?.is_empty()) }).await?;
+    cloud.post("compute", &format!("{path}/action"), json!({"remove_host": compute})).await?;
+    delete(&cloud, "compute", &path).await
 }
 
 #[tokio::test]

@@ -97,6 +97,9 @@ pub struct Config {
     pub running_deleted_instance_action: RunningDeleted,
     /// `[DEFAULT] running_deleted_instance_poll_interval`: seconds between two searches for such containers.
     pub running_deleted_instance_poll_interval: u64,
+    /// `[DEFAULT] instance_delete_interval`: seconds between two searches for what is left of deleted instances, of failed moves
+    /// and of console sessions; negative means never.
+    pub instance_delete_interval: i64,
     /// `[DEFAULT] resize_confirm_window`: seconds after which a resize is confirmed by itself; 0 means never.
     pub resize_confirm_window: u64,
     /// `[DEFAULT] reclaim_instance_interval`: seconds for which a deleted instance can be restored; 0 means not at all.

@@ -62,6 +62,7 @@ pub(super) fn read(options: &mut Options<'_>) -> Config {
             1800,
             1..=DAY,
         ),
+        instance_delete_interval: options.number(DEFAULT, "instance_delete_interval", 300, -1..=86_400),
         resize_confirm_window: options.number(DEFAULT, "resize_confirm_window", 0, 0..=365 * DAY),
         reclaim_instance_interval: options.number(DEFAULT, "reclaim_instance_interval", 0, 0..=365 * DAY),
         scheduler_instance_sync_interval: options.number(

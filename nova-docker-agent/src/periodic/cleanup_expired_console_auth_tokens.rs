@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use common::messaging::RequestContext;
 
-use super::Task;
+use super::{Task, seconds};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
-
-/// Nova: `instance_delete_interval`, which this task shares.
-const PERIOD: Duration = Duration::from_secs(300);
 
 pub(super) struct CleanupExpiredConsoleAuthTokens;
 
 impl Task for CleanupExpiredConsoleAuthTokens {
     const NAME: &'static str = "cleanup_expired_console_auth_tokens";
 
-    fn period(_config: &Config) -> Option<Duration> {
-        Some(PERIOD)
+    fn period(config: &Config) -> Option<Duration> {
+        seconds(config.instance_delete_interval)
     }
 
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {

@@ -8,22 +8,19 @@ use common::messaging::RequestContext;
 use common::objects::Instance;
 use serde_json::json;
 
-use super::Task;
+use super::{Task, seconds};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
 use crate::instance::{interrupted_moves, moves};
-
-/// Nova's `instance_delete_interval`, by default.
-const PERIOD: Duration = Duration::from_secs(300);
 
 pub(super) struct CleanupIncompleteMigrations;
 
 impl Task for CleanupIncompleteMigrations {
     const NAME: &'static str = "cleanup_incomplete_migrations";
 
-    fn period(_config: &Config) -> Option<Duration> {
-        Some(PERIOD)
+    fn period(config: &Config) -> Option<Duration> {
+        seconds(config.instance_delete_interval)
     }
 
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {

@@ -5,22 +5,19 @@ use std::time::Duration;
 use common::messaging::RequestContext;
 use serde_json::json;
 
-use super::Task;
+use super::{Task, seconds};
 use crate::agent::Agent;
 use crate::conductor::Expect;
 use crate::config::Config;
 use crate::error::Error;
-
-/// Nova: `instance_delete_interval`.
-const PERIOD: Duration = Duration::from_secs(300);
 
 pub(super) struct RunPendingDeletes;
 
 impl Task for RunPendingDeletes {
     const NAME: &'static str = "run_pending_deletes";
 
-    fn period(_config: &Config) -> Option<Duration> {
-        Some(PERIOD)
+    fn period(config: &Config) -> Option<Duration> {
+        seconds(config.instance_delete_interval)
     }
 
     async fn run(&mut self, agent: &Agent) -> Result<(), Error> {

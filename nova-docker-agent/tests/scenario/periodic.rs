@@ -11,7 +11,7 @@ use crate::{CONTAINER, Cloud, HOST, UUID, row};
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
-async fn running(adjust: fn(&mut Config)) -> Cloud {
+pub(crate) async fn running(adjust: fn(&mut Config)) -> Cloud {
     let cloud = Cloud { adjust, ..Peers::new(HOST).await };
     cloud.agent(&cloud.life).await.unwrap();
     cloud
@@ -19,7 +19,7 @@ async fn running(adjust: fn(&mut Config)) -> Cloud {
 
 impl Cloud {
     /// An instance of this host in this state, with a container.
-    fn put(&self, vm_state: &str, task: Option<&str>, more: serde_json::Value) {
+    pub(crate) fn put(&self, vm_state: &str, task: Option<&str>, more: serde_json::Value) {
         let mut row = row(vm_state, task);
         row.insert("host".into(), json!(HOST));
         row.extend(more.as_object().cloned().unwrap());

@@ -68,15 +68,19 @@ pub(super) fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Valu
         "ComputeNode.create" => Ok(create(db.node_of(&host(args)), args)),
         "ComputeNode.save" => Ok(save(db.node_of(&host(args)).as_mut(), args)),
         "Instance.get_by_uuid" => match db.instances.get(&first()) {
-            Some(row) => Ok(object("Instance", "2.8", row.clone())),
-            None => Err(not_found()),
+            Some(row) if !is_deleted(row) => Ok(object("Instance", "2.8", row.clone())),
+            _ => Err(not_found()),
         },
         "InstanceList.get_by_host" => {
             let host = json!(first());
-            let rows = db.instances.iter().filter(|(_, row)| row.get("host") == Some(&host));
+            let rows =
+                db.instances.iter().filter(|(_, row)| row.get("host") == Some(&host) && !is_deleted(row));
             Ok(list("InstanceList", rows.map(|(uuid, row)| with_cache(db, uuid, row))))
         }
         "MigrationList.get_by_filters" => Ok(migrations(db, &args["args"][0])),
+        "MigrationList.get_unconfirmed_by_dest_compute" => {
+            Ok(migrations(db, &json!({"dest_compute": args["args"][1], "status": "finished"})))
+        }
         "MigrationList.get_in_progress_by_host_and_node" => {
             let under_way =
                 ["pre-migrating", "migrating", "post-migrating", "finished", "reverting", "confirming"];
@@ -168,10 +172,15 @@ fn migrations(db: &Database, filters: &Value) -> Value {
     list("MigrationList", rows.map(|row| object("Migration", "1.8", row.clone())))
 }
 
-/// Nova's filters, as far as they are asked by: the tables hold no deleted rows.
+/// The row of a deleted instance is kept for who asks for such.
+fn is_deleted(row: &Map<String, Value>) -> bool {
+    row.get("deleted") == Some(&json!(true))
+}
+
+/// Nova's filters, as far as they are asked by.
 fn matches(row: &Map<String, Value>, filters: &Value) -> bool {
     filters.as_object().unwrap().iter().all(|(field, wanted)| match (field.as_str(), wanted) {
-        ("deleted", wanted) => wanted == &json!(false),
+        ("deleted", wanted) => wanted == &json!(is_deleted(row)),
         (field, Value::Array(any)) => any.contains(row.get(field).unwrap_or(&Value::Null)),
         (field, one) => row.get(field).unwrap_or(&Value::Null) == one,
     })
