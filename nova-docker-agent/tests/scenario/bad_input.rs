@@ -1,7 +1,7 @@
 //! Every method with arguments that are missing, of another type, unknown or of a newer version: the caller gets an exception
 //! it can rebuild, and the next request is answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::messaging::RemoteError;
@@ -265,11 +265,16 @@ fn assert_clean(what: &str, error: &RemoteError) {
     );
 }
 
+/// `tests/COVERAGE.md`
+fn table() -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/COVERAGE.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
 /// The methods of `tests/COVERAGE.md`, which another test compares with the dispatch list, with how each is answered.
 fn methods() -> Vec<(String, bool)> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/COVERAGE.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let rows = table();
+    let rows = rows.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     rows.filter(|(name, _)| !["ping", "get_backdoor_port"].contains(name))
         .map(|(name, rest)| (name.to_owned(), rest.contains("| carried out |")))
         .collect()
@@ -313,6 +318,47 @@ async fn bad_arguments_are_answered_with_an_exception_that_can_be_rebuilt() {
         let uptime = cloud.nova.call(HOST, "get_host_uptime", json!({})).await.unwrap();
         assert!(uptime.as_str().unwrap().contains("load average"), "after {method}");
     }
+}
+
+/// Covers: trigger_crash_dump, volume_snapshot_create, volume_snapshot_delete, quiesce_instance, unquiesce_instance
+/// Covers: reserve_block_device_name, attach_volume, detach_volume, swap_volume, remove_volume_connection
+/// Covers: allow_share, deny_share, get_vnc_console, get_spice_console, get_mks_console, get_rdp_console
+/// Covers: prep_snapshot_based_resize_at_dest, prep_snapshot_based_resize_at_source
+/// Covers: finish_snapshot_based_resize_at_dest, confirm_snapshot_based_resize_at_source
+/// Covers: revert_snapshot_based_resize_at_dest, finish_revert_snapshot_based_resize_at_source
+/// Covers: check_can_live_migrate_destination, check_can_live_migrate_source, pre_live_migration, live_migration
+/// Covers: post_live_migration_at_destination, rollback_live_migration_at_destination, drop_move_claim_at_destination
+/// Covers: live_migration_force_complete, live_migration_abort, host_power_action, host_maintenance_mode
+#[tokio::test]
+async fn what_a_container_cannot_do_is_refused_as_the_table_says() {
+    let cloud = Cloud::running(HOST).await;
+    let table = table();
+    let answers: BTreeMap<&str, &str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(method, rest)| Some((method, rest.split(" | ").nth(1)?)))
+        .collect();
+    let mut refused = 0;
+    for (method, names) in ARGUMENTS {
+        let expected = answers[method];
+        if expected == "carried out" {
+            continue;
+        }
+        let (uuid, instance) = fresh_instance(&cloud);
+        let args = names.split_whitespace().map(|name| (name.to_owned(), good(name, &instance)));
+        match cloud.nova.call(HOST, method, Value::Object(args.collect())).await {
+            Ok(answer) => assert_eq!((expected, answer), ("nothing to do", Value::Null), "{method}"),
+            Err(error) => {
+                let code = error.kwargs.get("code").and_then(Value::as_i64).unwrap_or(501);
+                assert_eq!(format!("refused: {} ({code})", error.class), expected, "{method}");
+                refused += 1;
+            }
+        }
+        // The server stays what it was, and may be asked for something else.
+        let row = cloud.nova.with(|db| db.instances[&uuid].clone());
+        assert_eq!((&row["vm_state"], &row["task_state"]), (&json!("active"), &Value::Null), "{method}");
+    }
+    assert!(refused > 20, "{refused} were refused");
 }
 
 #[tokio::test]
