@@ -449,6 +449,28 @@ impl Cloud {
     }
 }
 
+/// Covers: detach_interface
+#[tokio::test]
+async fn a_port_that_its_user_has_given_to_another_instance_stays_that_one_s() {
+    let cloud = Cloud::connected().await;
+    cloud.ports(|neutron| neutron.ports.insert(PORT.into(), neutron::port(PORT, "p", "")));
+    cloud.attach(json!({"port_id": PORT})).await.unwrap();
+    cloud.until_event_ends().await;
+    cloud.nova.with(Database::take_names);
+    let given = cloud.ports(|neutron| {
+        let port = neutron.ports.get_mut(PORT).unwrap();
+        port["device_id"] = json!("another-instance");
+        port["binding:host_id"] = json!("elsewhere");
+        port.clone()
+    });
+    let args = json!({"instance": cloud.nova.instance(UUID), "port_id": PORT});
+    cloud.nova.cast(HOST, "detach_interface", args).await;
+    cloud.until_event_ends().await;
+    cloud.until_plugged(1).await;
+    assert_eq!(cloud.ports(|neutron| neutron.ports[PORT].clone()), given);
+    assert_eq!(cloud.cache().as_array().unwrap().len(), 1);
+}
+
 /// Covers: attach_interface
 #[tokio::test]
 async fn a_refused_attach_tells_nova_api_why_and_changes_nothing() {
