@@ -72,7 +72,7 @@ impl Printer {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(total as u64));
             if let Ok(style) =
-                ProgressStyle::with_template("         {bar:24.green} {pos} of {len} ready  {wide_msg:.dim}")
+                ProgressStyle::with_template("         {bar:24.green} {pos} of {len} ready{msg:.dim}")
             {
                 bar.set_style(style);
             }
@@ -101,11 +101,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// So many are ready, and this is what the others wait for.
-    pub(crate) fn now(&self, ready: usize, waiting: &str) {
+    /// So many are ready, and this is what the others wait for: a line each, below the bar.
+    pub(crate) fn now(&self, ready: usize, waiting: &[String]) {
         if let Some(bar) = &self.bar {
             bar.set_position(ready as u64);
-            bar.set_message(waiting.to_owned());
+            bar.set_message(waiting.iter().map(|line| format!("\n           {line}")).collect::<String>());
         }
     }
 }
