@@ -144,6 +144,27 @@ class Consoles(unittest.TestCase):
         # This console's own shell, and the programs of its question.
         self.assertLessEqual(left, 4)
 
+    def test_a_stopped_server_says_that_it_is(self):
+        known = self.cloud.compute.get_server(self.server.id)
+        server = self.cloud.compute.create_server(
+            name='stopped', image_id=known.image.id, flavor_id=self.cloud.compute.find_flavor('c1').id, networks='none')
+        try:
+            self.cloud.compute.wait_for_server(server, wait=PATIENCE)
+            url = self.cloud.compute.create_console(server, 'serial')['url']
+            self.cloud.compute.stop_server(server)
+            self.cloud.compute.wait_for_server(server, status='SHUTOFF', wait=PATIENCE)
+            with Console(url) as console:
+                console.until(b'The instance does not run: its console opens when it runs.')
+        finally:
+            self.cloud.compute.delete_server(server)
+
+    def test_two_viewers_have_a_shell_each(self):
+        with Console(self.url()) as one, Console(self.url()) as other:
+            one.until(PROMPT)
+            other.until(PROMPT)
+            terminals = one.ask('tty'), other.ask('tty')
+            self.assertEqual(len(set(terminals)), 2, terminals)
+
     def test_a_flood_stalls_nobody(self):
         with Console(self.url()) as flood, Console(self.url()) as console:
             flood.until(PROMPT)
