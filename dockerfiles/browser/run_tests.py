@@ -1,0 +1,1 @@
+../../tests/browser/run_tests.py
