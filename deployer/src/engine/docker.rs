@@ -43,6 +43,14 @@ pub(crate) enum Error {
         /// What was tried.
         doing: String,
     },
+    /// A network that somebody is still in. Docker's count of who is in it can be wrong until the engine starts again.
+    #[error(
+        "Docker could not {doing}: it counts somebody in it. `docker network inspect` shows whether a container of somebody else's is; if there is none, restart the Docker engine, which makes it count again, and run the same command again"
+    )]
+    InUse {
+        /// What was tried.
+        doing: String,
+    },
     /// Any other refusal.
     #[error("Docker could not {doing}: {message}")]
     Refused {
@@ -62,6 +70,7 @@ impl Error {
         let message = message.trim().to_owned();
         match status {
             _ if message.contains("no space left on device") => Error::NoSpace { doing },
+            _ if message.contains("has active endpoints") => Error::InUse { doing },
             Some(404) => Error::NotFound { doing, message },
             _ => Error::Refused { doing, message, status },
         }
@@ -132,5 +141,20 @@ impl Docker {
     /// The same connection, patient enough for long streams.
     pub(crate) fn patient(&self, patience: Duration) -> bollard::Docker {
         self.api.clone().with_timeout(patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_docker_miscounts_is_told_with_the_way_out() {
+        let words = "error while removing network: network octo id f3df has active endpoints";
+        let error = Error::from_message("remove network octo", words, Some(403)).to_string();
+        assert!(
+            error.contains("remove network octo") && error.contains("restart the Docker engine"),
+            "{error}"
+        );
     }
 }
