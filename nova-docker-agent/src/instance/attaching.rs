@@ -126,8 +126,8 @@ impl Attaching {
     }
 }
 
-/// Finishes what the last run had begun to attach to these instances, or to detach. One instance's trouble is logged; it is
-/// tried again at the next start, and meanwhile the user's ports are known as such.
+/// Finishes what the last run had begun to attach to these instances, or to detach. One instance's trouble is logged. An attach
+/// is tried again at the next start, and meanwhile the user's ports are known as such; a detach is not, as when it is asked for.
 pub async fn settle(agent: &Arc<Agent>, context: &RequestContext, instances: &[Instance]) {
     for uuid in agent.attaching.noted() {
         let Some(instance) = instances.iter().find(|instance| instance.instance_uuid() == Some(uuid)) else {

@@ -375,8 +375,8 @@ pub async fn release_one(
     uuid: InstanceUuid,
     (rest, vif): (&NetworkInfo, &Vif),
 ) -> Result<(), Error> {
-    let port = (vif.id.to_string(), vif.preserve_on_delete);
-    agent.ports.release_one(uuid, (&port.0, port.1), behalf(context)).await?;
+    let id = vif.id.to_string();
+    agent.ports.release_one(uuid, (&id, vif.preserve_on_delete), behalf(context)).await?;
     let text = model::write(rest);
     tokio::try_join!(
         agent.conductor.destroy_virtual_interface(context, vif.id),
