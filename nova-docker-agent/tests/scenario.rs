@@ -5,6 +5,8 @@
 
 #[path = "scenario/bad_input.rs"]
 mod bad_input;
+#[path = "scenario/consoles.rs"]
+mod consoles;
 #[path = "scenario/groups.rs"]
 mod groups;
 #[path = "scenario/guests.rs"]
@@ -13,6 +15,8 @@ mod guests;
 mod image_clock;
 #[path = "scenario/images.rs"]
 mod images;
+#[path = "scenario/interfaces.rs"]
+mod interfaces;
 #[path = "scenario/kills.rs"]
 mod kills;
 #[path = "scenario/moves.rs"]

@@ -1,5 +1,7 @@
 //! What a conductor answers from its tables.
 
+use std::time::{Duration, Instant};
+
 use common::messaging::RemoteError;
 use serde_json::{Map, Value, json};
 
@@ -101,8 +103,29 @@ pub(super) fn answer(db: &mut Database, name: &str, args: &Value) -> Result<Valu
                 None => Err(not_found()),
             }
         }
+        _ if name.starts_with("ConsoleAuthToken.") => Ok(of_consoles(db, name, args)),
         _ => of_networks(db, name, args),
     }
+}
+
+/// Tokens, as `nova.objects.ConsoleAuthToken` keeps them.
+fn of_consoles(db: &mut Database, name: &str, args: &Value) -> Value {
+    let now = Instant::now();
+    match name {
+        "ConsoleAuthToken.authorize" => {
+            let ttl = Duration::from_secs(args["kwargs"]["ttl"].as_u64().unwrap());
+            db.tokens.push((text(&sent(args)["instance_uuid"]), now + ttl));
+            let token = format!("token-{}", db.tokens.len());
+            return json!([{"id": db.tokens.len(), "token": token, "obj_what_changed": []}, token]);
+        }
+        "ConsoleAuthToken.clean_expired_console_auths" => db.tokens.retain(|(_, ends)| *ends > now),
+        "ConsoleAuthToken.clean_console_auths_for_instance" => {
+            let instance = text(&args["args"][0]);
+            db.tokens.retain(|(of, _)| *of != instance);
+        }
+        _ => {}
+    }
+    Value::Null
 }
 
 /// An instance with its info cache, unless the test gave it one.

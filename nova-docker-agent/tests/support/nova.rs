@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::messaging::{
     Client, Endpoint, Handler, Memory, RemoteError, Request, RequestContext, Server, Target, Topic, Transport,
@@ -41,6 +41,8 @@ pub(crate) struct Database {
     pub(crate) caches: BTreeMap<String, String>,
     /// Rows of ports, by port.
     pub(crate) interfaces: BTreeMap<String, Map<String, Value>>,
+    /// Tokens of consoles: whose, and when they end.
+    pub(crate) tokens: Vec<(String, Instant)>,
     /// Every call and cast to the conductor.
     pub(crate) log: Vec<Sent>,
     /// Every fanout to the schedulers.
