@@ -21,8 +21,12 @@ use crate::error::Error;
 use crate::http::Health;
 use crate::image::ImageStore;
 use crate::instance::attaching::Attaching;
+use crate::instance::changing::Changing;
 use crate::instance::locks::{Acting, Locks};
+use crate::instance::lost_builds;
 use crate::instance::nics::Nics;
+use crate::instance::notes::Notes;
+use crate::instance::refusing::Refusal;
 use crate::instance::stale::Settled;
 use crate::metrics::Metrics;
 use crate::network::{Events, Ports};
@@ -91,6 +95,12 @@ pub struct Agent {
     pub caches: Locks,
     /// Ports that instances are getting.
     pub attaching: Attaching,
+    /// Instances whose ports change.
+    pub changing: Changing,
+    /// Moves to this host that it refuses.
+    pub refusing: Notes<Refusal>,
+    /// Builds that are given back to the conductor.
+    pub giving_back: Notes<()>,
     /// Who waits for which events.
     pub events: Events,
     /// The disks that are on their way from here.
@@ -164,6 +174,9 @@ impl Agent {
             conductor,
             tracker,
             attaching: Attaching::new(&config.state_path),
+            changing: Changing::new(&config.state_path),
+            refusing: Notes::new(&config.state_path, "refusing"),
+            giving_back: Notes::new(&config.state_path, "giving-back"),
             depot: Depot::new(Arc::clone(&config), life.clone()),
             config,
             driver: parts.driver,
@@ -188,9 +201,10 @@ impl Agent {
             life,
             transport: parts.transport,
         });
-        startup::recover(&agent).await?;
+        let waiting = startup::recover(&agent).await?;
         startup::first_audit(&agent, &identity).await;
         agent.serve().await?;
+        lost_builds::watch(&agent, waiting);
         periodic::start(&agent, identity.service);
         tracing::info!(host = agent.config.host, "serving");
         Ok(agent)

@@ -19,7 +19,7 @@
 //! common`; `http` shows what all of them have. A flow that two of the three in braces need lives in `instance/`.
 //!
 //! State lives in Nova's database (through the conductor), in Docker (labels) and, of ports, in Neutron and the switch. The
-//! agent has no database; its only file is `compute_id`.
+//! agent has no database: it keeps `compute_id`, and notes of what is under way that none of those tell (`instance/notes.rs`).
 //!
 //! To answer another RPC: a file in `compute/`, a `mod` line and a name in `methods!` there, and its line in `refused.rs`
 //! goes. To add a periodic task: a file in `periodic/` and two lines in its `mod.rs`.

@@ -19,6 +19,10 @@ mod images;
 mod interfaces;
 #[path = "scenario/kills.rs"]
 mod kills;
+#[path = "scenario/kills_of_builds.rs"]
+mod kills_of_builds;
+#[path = "scenario/kills_of_ports.rs"]
+mod kills_of_ports;
 #[path = "scenario/moves.rs"]
 mod moves;
 #[path = "scenario/mutated.rs"]
@@ -35,6 +39,8 @@ mod power;
 mod releases;
 #[path = "scenario/servers.rs"]
 mod servers;
+#[path = "scenario/settled_ports.rs"]
+mod settled_ports;
 #[path = "scenario/starts.rs"]
 mod starts;
 mod support;

@@ -178,6 +178,13 @@ impl Placement {
         self.service.send(&request).await.map(drop)
     }
 
+    /// Whether a consumer holds anything, of any provider.
+    pub async fn holds(&self, consumer: &str) -> Result<bool, Error> {
+        let held: serde_json::Value = self.service.json(&get(&format!("/allocations/{consumer}"))).await?;
+        let allocations = held.get("allocations").and_then(serde_json::Value::as_object);
+        Ok(allocations.is_some_and(|allocations| !allocations.is_empty()))
+    }
+
     /// Gives what one consumer holds to another, in the place of what that one holds; nothing to give is fine (Nova:
     /// `move_allocations`).
     pub async fn move_allocations(&self, from: &str, to: &str) -> Result<(), Error> {

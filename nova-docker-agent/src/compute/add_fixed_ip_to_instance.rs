@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Call, Method};
 use crate::error::Error;
 use crate::instance::guards::Guards;
-use crate::instance::network;
+use crate::instance::{changing, network};
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -28,7 +28,11 @@ impl Method for AddFixedIpToInstance {
 
     async fn run(self, call: &Call) -> Result<(), Error> {
         let Some(uuid) = self.instance.instance_uuid() else { return Ok(()) };
-        call.agent.ports.add_fixed_ip(uuid, &self.network_id).await?;
-        network::refresh(&call.agent, &call.context, uuid, None).await
+        let agent = &call.agent;
+        let changed = async {
+            agent.ports.add_fixed_ip(uuid, &self.network_id).await?;
+            network::refresh(agent, &call.context, uuid, None).await
+        };
+        changing::noted(agent, uuid, changed).await
     }
 }

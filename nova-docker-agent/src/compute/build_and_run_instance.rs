@@ -24,13 +24,13 @@ use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
 use crate::image::ImageRequest;
 use crate::instance::block_devices::{self, ROOT_DEVICE};
-use crate::instance::group;
 use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
 use crate::instance::spawn::{Ahead, Container, Made, spawn, spawn_connected};
 use crate::instance::spec::{asks_for_certificates, guest_setup, image_of_build, instance_spec};
+use crate::instance::{group, lost_builds};
 use crate::network::model::NetworkInfo;
 use crate::network::request::{Ask, provider_mapping, security_groups};
 use crate::virt::{InstanceSpec, PowerState};
@@ -305,6 +305,8 @@ impl BuildAndRunInstance {
             self.give_up(call, acting, (reason, error)).await;
             return call.agent.tracker.build_failed();
         };
+        // From here on no host has it until the conductor has found another.
+        lost_builds::begin_giving_back(&call.agent, acting.uuid());
         self.leave_host(call, VmState::Building, Some(TaskState::Scheduling)).await;
         self.free(call, acting.uuid()).await;
         call.agent.tracker.build_failed();
@@ -322,6 +324,7 @@ impl BuildAndRunInstance {
             tracing::error!(error = %Chain(&error), "the build could not be given back; the instance is in ERROR");
             self.leave_host(call, VmState::Error, None).await;
         }
+        call.agent.giving_back.end(acting.uuid());
     }
 
     /// The instance belongs to no host any more (Nova: `_nil_out_instance_obj_host_and_node`).

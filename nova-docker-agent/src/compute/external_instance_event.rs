@@ -1,12 +1,16 @@
 //! Neutron, Cinder and others tell that something happened to an instance's ports and volumes.
 
+use std::collections::BTreeMap;
+
 use common::error_chain::Chain;
 use common::ids::InstanceUuid;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Call, Method};
 use crate::error::Error;
+use crate::instance::changing;
 use crate::instance::follow::follow;
 use crate::instance::guards::Guards;
 use crate::instance::network::{self, cached};
@@ -32,13 +36,23 @@ impl Method for ExternalInstanceEvent {
             let awaited = call.agent.events.tell(*uuid, event.clone());
             tracing::debug!(instance_uuid = %uuid, name = event.name, tag = event.tag, awaited, "an event came");
         }
+        let mut by_instance: BTreeMap<InstanceUuid, Vec<Event>> = BTreeMap::new();
         for (uuid, event) in events {
-            if let Err(error) = handle(call, uuid, &event).await {
-                let Event { name, tag, .. } = event;
-                tracing::warn!(instance_uuid = %uuid, name, tag, error = %Chain(&error), "an event was not followed");
-            }
+            by_instance.entry(uuid).or_default().push(event);
         }
+        // Neutron sends what it has for all instances of a host in one go; one that is busy keeps no other waiting.
+        join_all(by_instance.into_iter().map(|(uuid, events)| follow_all(call, uuid, events))).await;
         Ok(())
+    }
+}
+
+/// What happened to one instance, in order.
+async fn follow_all(call: &Call, uuid: InstanceUuid, events: Vec<Event>) {
+    for event in events {
+        if let Err(error) = handle(call, uuid, &event).await {
+            let Event { name, tag, .. } = event;
+            tracing::warn!(instance_uuid = %uuid, name, tag, error = %Chain(&error), "an event was not followed");
+        }
     }
 }
 
@@ -59,7 +73,7 @@ async fn handle(call: &Call, uuid: InstanceUuid, event: &Event) -> Result<(), Er
             let port = Some(event.tag.as_str()).filter(|tag| !tag.is_empty());
             network::refresh(&call.agent, &call.context, uuid, port).await
         }
-        "network-vif-deleted" => deleted(call, uuid, &event.tag).await,
+        "network-vif-deleted" => changing::noted(&call.agent, uuid, deleted(call, uuid, &event.tag)).await,
         _ => Ok(()),
     }
 }

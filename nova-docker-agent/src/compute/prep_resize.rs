@@ -1,7 +1,7 @@
 //! The destination of a resize or a cold migration claims itself, and asks the source to give the instance away.
 
 use common::error_chain::Chain;
-use common::objects::fields::TaskState;
+use common::objects::fields::{TaskState, VmState};
 use common::objects::{Flavor, Instance, Migration, Versioned};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::conductor::{Expect, Handed};
 use crate::error::Error;
 use crate::instance::guards::{Guards, fault};
 use crate::instance::moves::{self, Failure, OLD_VM_STATE};
-use crate::instance::{group, outcome};
+use crate::instance::{group, outcome, refusing};
 
 /// The arguments.
 #[derive(Deserialize)]
@@ -51,19 +51,34 @@ impl Method for PrepResize {
     async fn run(mut self, call: &Call) -> Result<(), Error> {
         let before = self.instance.state();
         let Err(failure) = self.prepare(call).await else { return Ok(()) };
+        let agent = &call.agent;
+        // By the note an agent that was killed on the way finds what is left to do of another host's instance.
+        let others =
+            self.instance.instance_uuid().filter(|_| self.instance.host() != Some(&agent.config.host));
+        if let Some(uuid) = others {
+            refusing::begin(agent, uuid, &self.migration, failure.error());
+        }
+        let refused = self.give_back(call, (before, failure)).await;
+        if let Some(uuid) = others {
+            agent.refusing.end(uuid);
+        }
+        refused
+    }
+}
+
+impl PrepResize {
+    async fn give_back(&mut self, call: &Call, (before, failure): (VmState, Failure)) -> Result<(), Error> {
         let (agent, context) = (&call.agent, &call.context);
         moves::try_revert_allocation(agent, &self.migration).await;
         let failure = match self.reschedule(call, failure).await {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        // The task goes last: by it an agent that was killed on the way here finds what is left to do.
+        // The task goes last: by it an agent that was killed on the way here finds what is left to do of an instance of its own.
         moves::fail(agent, context, &self.migration).await;
         Err(moves::error_out(agent, context, (&self.instance, before), failure).await)
     }
-}
 
-impl PrepResize {
     async fn prepare(&mut self, call: &Call) -> Result<(), Failure> {
         let (agent, context) = (&call.agent, &call.context);
         let host = agent.config.host.as_str();

@@ -4,9 +4,8 @@
 //! has to go.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
 
 use common::error_chain::Chain;
 use common::ids::{InstanceUuid, PortId};
@@ -16,9 +15,9 @@ use common::objects::fields::VmState;
 use common::openstack::neutron::Port;
 use serde::{Deserialize, Serialize};
 
-use super::{follow, network};
+use super::notes::Notes;
+use super::{detaching, follow, network};
 use crate::agent::Agent;
-use crate::compute::{Call, DetachInterface, carry_out};
 use crate::error::Error;
 use crate::network::model::{NetworkInfo, Vif};
 use crate::network::request::Wanted;
@@ -36,16 +35,14 @@ struct Note {
     leaving: Option<PortId>,
 }
 
-/// The notes of this host, in `<state_path>/attaching/`: a file for each instance.
+/// The notes of this host, in `<state_path>/attaching/`.
 #[derive(Debug)]
-pub struct Attaching {
-    folder: PathBuf,
-}
+pub struct Attaching(Notes<Note>);
 
 impl Attaching {
     /// The notes below `state_path`; those of the last run are there.
     pub fn new(state_path: &Path) -> Self {
-        Self { folder: state_path.join("attaching") }
+        Self(Notes::new(state_path, "attaching"))
     }
 
     /// Notes what an instance is about to get, beside what is noted of it already: ports that the user made, and the tag of a port
@@ -62,7 +59,7 @@ impl Attaching {
         let mut note = self.read(uuid);
         note.given.extend(given.map(str::to_owned));
         note.tag = tag.map(str::to_owned);
-        self.write(uuid, &note)
+        self.0.write(uuid, &note)
     }
 
     /// Notes which port an instance is about to lose.
@@ -70,39 +67,31 @@ impl Attaching {
     /// # Errors
     /// As [`Attaching::begin`].
     pub fn begin_leaving(&self, uuid: InstanceUuid, port: PortId) -> Result<(), virt::Error> {
-        self.write(uuid, &Note { leaving: Some(port), ..self.read(uuid) })
+        self.0.write(uuid, &Note { leaving: Some(port), ..self.read(uuid) })
     }
 
     /// The port is gone, or stays: nobody has to finish it.
     pub fn end_leaving(&self, uuid: InstanceUuid) {
-        let note = Note { leaving: None, ..self.read(uuid) };
+        self.keep(uuid, Note { leaving: None, ..self.read(uuid) });
+    }
+
+    /// The database names the ports that it got, or they are released.
+    pub fn end_getting(&self, uuid: InstanceUuid) {
+        self.keep(uuid, Note { leaving: self.read(uuid).leaving, ..Note::default() });
+    }
+
+    fn keep(&self, uuid: InstanceUuid, note: Note) {
         if note == Note::default() {
             return self.end(uuid);
         }
-        if let Err(error) = self.write(uuid, &note) {
+        if let Err(error) = self.0.write(uuid, &note) {
             tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "a note of the ports of an instance is old");
         }
     }
 
-    fn write(&self, uuid: InstanceUuid, note: &Note) -> Result<(), virt::Error> {
-        let write = || {
-            fs::create_dir_all(&self.folder)?;
-            // Half a note would be none.
-            let half = self.folder.join(format!(".{uuid}"));
-            fs::write(&half, serde_json::to_vec(note)?)?;
-            fs::rename(half, self.file(uuid))
-        };
-        write().map_err(|source| virt::Error::GuestFiles { path: self.folder.clone(), source })
-    }
-
-    /// The database names its ports, or they are released.
+    /// All of its ports are released.
     pub fn end(&self, uuid: InstanceUuid) {
-        match fs::remove_file(self.file(uuid)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(instance_uuid = %uuid, %error, "a note of the ports of an instance stays");
-            }
-            _ => {}
-        }
+        self.0.end(uuid);
     }
 
     /// Those of the instance's ports that the user made, of what is noted.
@@ -110,26 +99,20 @@ impl Attaching {
         self.read(uuid).given
     }
 
+    /// The port that the instance is losing.
+    pub fn leaving(&self, uuid: InstanceUuid) -> Option<PortId> {
+        self.read(uuid).leaving
+    }
+
     fn read(&self, uuid: InstanceUuid) -> Note {
-        let bytes = fs::read(self.file(uuid)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
-    }
-
-    /// Instances of which something is noted.
-    fn noted(&self) -> Vec<InstanceUuid> {
-        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        names.filter_map(|name| name.to_str()?.parse().ok()).collect()
-    }
-
-    fn file(&self, uuid: InstanceUuid) -> PathBuf {
-        self.folder.join(uuid.to_string())
+        self.0.read(uuid).unwrap_or_default()
     }
 }
 
 /// Finishes what the last run had begun to attach to these instances, or to detach. One instance's trouble is logged. An attach
-/// is tried again at the next start, and meanwhile the user's ports are known as such; a detach is not, as when it is asked for.
+/// is tried again at the next start, and meanwhile the user's ports are known as such.
 pub async fn settle(agent: &Arc<Agent>, context: &RequestContext, instances: &[Instance]) {
-    for uuid in agent.attaching.noted() {
+    for uuid in agent.attaching.0.all() {
         let Some(instance) = instances.iter().find(|instance| instance.instance_uuid() == Some(uuid)) else {
             agent.attaching.end(uuid);
             continue;
@@ -138,8 +121,8 @@ pub async fn settle(agent: &Arc<Agent>, context: &RequestContext, instances: &[I
         if matches!(instance.state(), VmState::Building | VmState::Error) {
             continue;
         }
-        let settled = match agent.attaching.read(uuid).leaving {
-            Some(port) => leave(agent, context, (instance, uuid, port)).await,
+        let settled = match agent.attaching.leaving(uuid) {
+            Some(port) => detaching::resume(agent, context, (instance, uuid, port)).await,
             None => Ok(()),
         };
         let attached = finish(agent, context, (instance, uuid)).await;
@@ -147,24 +130,6 @@ pub async fn settle(agent: &Arc<Agent>, context: &RequestContext, instances: &[I
             tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "a port may be attached by half");
         }
     }
-}
-
-/// Detaches the port that the last run had begun to detach.
-async fn leave(
-    agent: &Arc<Agent>,
-    context: &RequestContext,
-    (instance, uuid, port): (&Instance, InstanceUuid, PortId),
-) -> Result<(), Error> {
-    tracing::warn!(instance_uuid = %uuid, %port, "detaches the port that the last run had begun to detach");
-    let cached = network::cached(agent, context, uuid).await?;
-    if cached.iter().any(|vif| vif.id == port) {
-        let detach = DetachInterface { instance: instance.clone(), port_id: port.to_string() };
-        return carry_out(&Call::own(agent), detach).await;
-    }
-    // Its row is the last that goes.
-    agent.conductor.destroy_virtual_interface(context, port).await?;
-    agent.attaching.end_leaving(uuid);
-    Ok(())
 }
 
 /// Attaches what Neutron has bound to the instance and Nova's database does not name.
@@ -179,7 +144,7 @@ async fn finish(
     let before = network::cached(agent, context, uuid).await?;
     let mut fresh = unnamed(agent, uuid, &before).await?;
     if fresh.is_empty() {
-        agent.attaching.end(uuid);
+        agent.attaching.end_getting(uuid);
         return Ok(());
     }
     agent.ports.bind_here(&network::owner(context, instance, uuid), &mut fresh).await?;
@@ -203,7 +168,7 @@ async fn unnamed(agent: &Agent, uuid: InstanceUuid, named: &NetworkInfo) -> Resu
 /// Ends the note of what was refused, if Neutron has kept nothing of it.
 pub async fn refused(agent: &Agent, uuid: InstanceUuid, named: &NetworkInfo) {
     if unnamed(agent, uuid, named).await.is_ok_and(|left| left.is_empty()) {
-        agent.attaching.end(uuid);
+        agent.attaching.end_getting(uuid);
     }
 }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! migration          the instance, and its host      this host     what becomes of it
 //! confirming         any                             source        confirmed
+//! confirming         resized, here                   destination   the source is asked again to confirm
 //! post-migrating     resize_migrated, destination    source        the destination is asked again to finish
 //! an evacuation      active, here                    destination   it is recorded as done
 //! (claimed here)     resize_prep, another            destination   undone: the source keeps the instance
@@ -42,6 +43,8 @@ const REBUILDING: [Option<TaskState>; 3] = [
 enum Left {
     /// The source goes on with the confirmation.
     Confirm,
+    /// The destination confirms in its user's place, and perhaps did not say so.
+    Ask,
     /// The source passed the instance on, and perhaps did not say so.
     Finish,
     /// The instance has come here.
@@ -56,6 +59,9 @@ fn left(
 ) -> Option<Left> {
     match status {
         "confirming" if at_source => Some(Left::Confirm),
+        "confirming" if at_destination && here && vm_state == VmState::Resized && task.is_none() => {
+            Some(Left::Ask)
+        }
         "post-migrating" if at_source && !here && task == Some(TaskState::ResizeMigrated) => {
             Some(Left::Finish)
         }
@@ -101,6 +107,7 @@ async fn go_on(
     let (agent, context) = (&call.agent, &call.context);
     match what {
         Left::Confirm => carry_out(call, ConfirmResize { instance, migration }).await,
+        Left::Ask => Ok(agent.conductor.confirm_resize(context, &instance, &migration).await?),
         Left::Finish => {
             let how = ("", Handed::default());
             Ok(agent.conductor.finish_resize(context, (&instance, &migration), how).await?)
@@ -173,6 +180,11 @@ mod tests {
         let gone = (V::Resized, None, false);
         assert_eq!(left(resize("confirming"), SOURCE, gone), Some(Left::Confirm));
         assert_eq!(left(resize("confirming"), DESTINATION, gone), None);
+        let there = (V::Resized, None, true);
+        assert_eq!(left(resize("confirming"), DESTINATION, there), Some(Left::Ask));
+        assert_eq!(left(resize("confirming"), (true, true), there), Some(Left::Confirm));
+        let deleted = (V::Resized, Some(T::Deleting), true);
+        assert_eq!(left(resize("confirming"), DESTINATION, deleted), None);
         let passed = (V::Active, Some(T::ResizeMigrated), false);
         assert_eq!(left(resize("post-migrating"), SOURCE, passed), Some(Left::Finish));
         assert_eq!(

@@ -14,7 +14,7 @@ use common::openstack::glance::OnBehalf;
 use common::openstack::neutron::Port;
 
 use super::locks::Acting;
-use super::{follow, tags};
+use super::{changing, follow, tags};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::network::events::{Unplugged, Watch};
@@ -156,7 +156,7 @@ pub async fn record(
         .filter_map(|(vif, wanted)| Some((vif.address.as_str(), wanted.tag.as_deref()?)))
         .collect();
     tokio::try_join!(rows, cache, tags::add(agent, context, uuid, (&tagged, cached.is_empty())))?;
-    agent.attaching.end(uuid);
+    agent.attaching.end_getting(uuid);
     Ok(())
 }
 
@@ -321,6 +321,15 @@ async fn again<T, F: Future<Output = Result<T, network::Error>>>(
 /// # Errors
 /// What Neutron or the conductor say.
 pub async fn refresh(
+    agent: &Agent,
+    context: &RequestContext,
+    uuid: InstanceUuid,
+    port: Option<&str>,
+) -> Result<(), Error> {
+    changing::noted(agent, uuid, Box::pin(bring_up_to_date(agent, context, uuid, port))).await
+}
+
+async fn bring_up_to_date(
     agent: &Agent,
     context: &RequestContext,
     uuid: InstanceUuid,

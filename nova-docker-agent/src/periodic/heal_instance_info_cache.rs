@@ -10,11 +10,13 @@ use common::messaging::RequestContext;
 use common::objects::Instance;
 use common::objects::fields::{TaskState, VmState};
 use common::openstack::neutron::Port;
+use futures_util::future::join_all;
 
 use super::Task;
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
+use crate::instance::changing;
 use crate::instance::follow::follow;
 use crate::instance::network::{cached, owner};
 use crate::network::model::{self, NetworkInfo};
@@ -67,20 +69,31 @@ async fn heal(agent: &Agent) -> Result<(), Error> {
     for (port, vif) in ports.iter().zip(described) {
         by_instance.entry(&port.device_id).or_default().push(vif);
     }
-    for (uuid, instance) in &settled {
+    let differing = settled.iter().filter_map(|(uuid, instance)| {
         let now = by_instance.remove(uuid.to_string().as_str()).unwrap_or_default();
         let known = known(instance);
-        if !same(&known, &now)
-            && let Err(error) = correct(agent, &context, *uuid, (&known, now)).await
-        {
-            tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "its info cache could not be put right");
-        }
-    }
+        (!same(&known, &now)).then_some((*uuid, known, now))
+    });
+    // One that is busy keeps no other waiting.
+    let corrected = differing.map(|(uuid, known, now)| put_right(agent, &context, uuid, (known, now)));
+    join_all(corrected.collect::<Vec<_>>()).await;
     Ok(())
 }
 
 fn known(instance: &Instance) -> NetworkInfo {
     model::read(instance.info_cache().as_ref().and_then(|cache| cache.network_info()))
+}
+
+async fn put_right(
+    agent: &Agent,
+    context: &RequestContext,
+    uuid: InstanceUuid,
+    (known, now): (NetworkInfo, NetworkInfo),
+) {
+    let corrected = changing::noted(agent, uuid, correct(agent, context, uuid, (&known, now)));
+    if let Err(error) = corrected.await {
+        tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "its info cache could not be put right");
+    }
 }
 
 /// The same ports in any order.

@@ -95,6 +95,14 @@ impl Provider {
         self.placement.move_allocations(migration, instance).await
     }
 
+    /// Whether a consumer holds anything, of any provider.
+    ///
+    /// # Errors
+    /// When placement does not answer or refuses.
+    pub async fn holds(&self, consumer: &str) -> Result<bool, Error> {
+        self.placement.holds(consumer).await
+    }
+
     /// Takes what a consumer holds of one provider from it, and leaves it the rest (Nova:
     /// `remove_provider_tree_from_instance_allocation`).
     ///

@@ -1,5 +1,5 @@
 //! Picking up what the last run left: the instances' networks, then each instance by the table in
-//! `instance/recovery.rs`, then interrupted builds by their allocations.
+//! `instance/recovery.rs`, then interrupted builds by what is claimed for them.
 
 use std::sync::Arc;
 
@@ -18,10 +18,12 @@ use crate::compute::{
     StartInstance, StopInstance, SuspendInstance, UnpauseInstance, carry_out,
 };
 use crate::conductor::{self, Expect};
+use crate::instance::lost_builds::Lost;
 use crate::instance::recovery::{self, Repair, Then};
 use crate::instance::spawn::{self, ATTRIBUTES};
 use crate::instance::{
-    attaching, destroy, evacuate, guards, interrupted, interrupted_moves, left_moves, power, reconnect,
+    attaching, changing, destroy, evacuate, guards, interrupted, interrupted_moves, left_moves, lost_builds,
+    power, reconnect, refusing,
 };
 use crate::virt::PowerState;
 
@@ -30,9 +32,11 @@ const AT_ONCE: usize = 4;
 
 /// Picks up the instances of this host.
 ///
+/// Gives back the instances whose builds may be in the queue still, for [`lost_builds::watch`].
+///
 /// # Errors
 /// When the conductor cannot list them; one instance's trouble is logged and stays its own.
-pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
+pub async fn recover(agent: &Arc<Agent>) -> Result<Vec<InstanceUuid>, Error> {
     let context = RequestContext::admin();
     if let Err(error) = evacuate::destroy_evacuated(agent, &context).await {
         tracing::error!(error = %Chain(&error), "what is left here of evacuated instances stays");
@@ -45,6 +49,7 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
     tell_schedulers(agent, &context, &instances).await;
     let unpluggable = reconnect::all(agent, &instances, &powers).await;
     attaching::settle(agent, &context, &instances).await;
+    changing::settle(agent, &context, &instances).await;
     stream::iter(instances)
         .for_each_concurrent(AT_ONCE, |instance| {
             let uuid = instance.instance_uuid();
@@ -53,7 +58,9 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
             recover_one(agent, instance, (power, uuid.is_none_or(|uuid| !unpluggable.contains(&uuid))))
         })
         .await;
-    fail_interrupted_builds(agent, &context, &known).await;
+    lost_builds::settle_given_back(agent, &context).await;
+    let waiting = settle_claims(agent, &context, &known).await;
+    refusing::settle(agent, &context).await;
     if let Err(error) = interrupted::tidy(agent).await {
         tracing::warn!(error = %Chain(&error), "images of interrupted snapshots may be left in Docker");
     }
@@ -61,7 +68,7 @@ pub async fn recover(agent: &Arc<Agent>) -> Result<(), Error> {
     if count > 0 {
         tracing::info!(count, "picked up the instances of this host");
     }
-    Ok(())
+    Ok(waiting)
 }
 
 /// The moves from here, and to here, that no instance of this host leads to.
@@ -213,16 +220,53 @@ async fn boot_again(
     Ok(())
 }
 
-/// Builds that had been given to this host but were not begun have only an allocation (Nova:
-/// `_error_out_instances_whose_build_was_interrupted`); so have instances that were to be unshelved here, or to move here.
-async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known: &[InstanceUuid]) {
-    let allocations = match agent.provider.allocations(&agent.tracker.node_uuid()).await {
-        Ok(allocations) => allocations,
-        // The provider is made by the first audit.
-        Err(common::openstack::Error::Api(error)) if error.status == 404 => return,
+/// Instances that are not this host's, but of which something is claimed here: builds that were lost (Nova:
+/// `_error_out_instances_whose_build_was_interrupted`), and instances that were to be unshelved here, or to move here. Gives back
+/// those whose builds may be in the queue still.
+async fn settle_claims(agent: &Agent, context: &RequestContext, known: &[InstanceUuid]) -> Vec<InstanceUuid> {
+    let claimed = match claimed(agent, context, known).await {
+        Ok(claimed) => claimed,
         Err(error) => {
-            return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
+            tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
+            return Vec::new();
         }
+    };
+    let mut waiting = Vec::new();
+    for instance in claimed {
+        let Some(uuid) = instance.instance_uuid() else { continue };
+        if instance.state() == VmState::ShelvedOffloaded {
+            interrupted::forget_unshelving(agent, context, instance).await;
+            continue;
+        }
+        if left_moves::is_coming(&instance) {
+            left_moves::withdraw(agent, context, instance).await;
+            continue;
+        }
+        let settled = match lost_builds::of(&instance) {
+            None => continue,
+            Some(Lost::Perhaps) => {
+                waiting.push(uuid);
+                continue;
+            }
+            Some(Lost::Build) => lost_builds::fail(agent, context, instance).await,
+            Some(Lost::Claim) => lost_builds::free(agent, uuid).await,
+        };
+        if let Err(error) = settled {
+            tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "an interrupted build is not settled");
+        }
+    }
+    waiting
+}
+
+async fn claimed(
+    agent: &Agent,
+    context: &RequestContext,
+    known: &[InstanceUuid],
+) -> Result<Vec<Instance>, crate::error::Error> {
+    let allocations = match agent.provider.allocations(&agent.tracker.node_uuid()).await {
+        // The provider is made by the first audit.
+        Err(common::openstack::Error::Api(error)) if error.status == 404 => return Ok(Vec::new()),
+        other => other?,
     };
     let unknown: Vec<InstanceUuid> = allocations
         .keys()
@@ -230,36 +274,8 @@ async fn fail_interrupted_builds(agent: &Agent, context: &RequestContext, known:
         .filter(|uuid| !known.contains(uuid))
         .collect();
     if unknown.is_empty() {
-        return;
+        return Ok(Vec::new());
     }
     let filters = json!({"uuid": unknown, "deleted": false});
-    let claimed = match agent.conductor.instances_by_filters(context, filters, &[]).await {
-        Ok(instances) => instances,
-        Err(error) => {
-            return tracing::warn!(error = %Chain(&error), "interrupted builds were not looked for");
-        }
-    };
-    for mut instance in claimed {
-        match instance.state() {
-            VmState::Building => {}
-            VmState::ShelvedOffloaded => {
-                interrupted::forget_unshelving(agent, context, instance).await;
-                continue;
-            }
-            _ if left_moves::is_coming(&instance) => {
-                left_moves::withdraw(agent, context, instance).await;
-                continue;
-            }
-            _ => continue,
-        }
-        // One that waits in our queue still will be built: it has a task, and no host yet.
-        if instance.task().is_some() {
-            continue;
-        }
-        tracing::warn!(instance_uuid = instance.uuid(), "the build of the instance was interrupted");
-        instance.set_state(VmState::Error);
-        if let Err(error) = agent.conductor.save(context, &mut instance, Expect::ANY).await {
-            tracing::error!(error = %Chain(&error), "an interrupted build could not be put into ERROR");
-        }
-    }
+    Ok(agent.conductor.instances_by_filters(context, filters, &[]).await?)
 }

@@ -1,6 +1,5 @@
 //! The agent is killed after each step of an operation and started again: nothing is left over, nothing is lost.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::shutdown::Shutdown;
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::images::{IMAGE, ORIGINAL};
 use crate::support::agent::Cloud as Peers;
-use crate::support::neutron::{self, NETWORK};
+use crate::support::neutron::NETWORK;
 use crate::support::nova::Database;
 use crate::{CONTAINER, Cloud, HOST, UUID, networks, revived};
 
@@ -21,7 +20,7 @@ struct Operation {
 }
 
 /// No operation has more.
-const MOST_STEPS: usize = 30;
+pub(crate) const MOST_STEPS: usize = 30;
 
 const SHELVE: Operation = Operation {
     method: "shelve_instance",
@@ -95,8 +94,13 @@ async fn before(operation: &Operation) -> (Cloud, tokio::runtime::Runtime) {
     (cloud, runtime)
 }
 
+/// An instance with a port that runs; its agent is in a runtime of its own.
+pub(crate) async fn running_apart() -> (Cloud, tokio::runtime::Runtime) {
+    before(&Operation { method: "", from: "active", task: "", ends: &[] }).await
+}
+
 /// Ends what is left of the agent and starts it on what it has left behind.
-async fn started_again(cloud: Cloud, runtime: tokio::runtime::Runtime) -> Cloud {
+pub(crate) async fn started_again(cloud: Cloud, runtime: tokio::runtime::Runtime) -> Cloud {
     runtime.shutdown_background();
     cloud.fuse.mend();
     let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
@@ -265,164 +269,4 @@ async fn during_a_restore() {
 async fn during_an_offloading() {
     let (method, from, task) = ("shelve_offload_instance", "shelved", "shelving_offloading");
     killed_at_every_step(Operation { method, from, task, ends: &["shelved_offloaded"] }).await;
-}
-
-/// A port that the user made.
-const OWN: &str = "aaaaaaaa-0000-4000-8000-000000000000";
-
-/// Kills the agent after each step that `begin` leads to, has it started again, and then the instance deleted: of container,
-/// ports, claim and row nothing is left, and a user's own port, which the instance has (`attached`) or not, is free again.
-async fn deleted_after_every_step(attached: bool, ends: fn(&Cloud) -> bool, begin: impl AsyncFn(&Cloud)) {
-    let plain = Operation { method: "", from: "active", task: "", ends: &[] };
-    for steps in 0..MOST_STEPS {
-        let (cloud, runtime) = before(&plain).await;
-        cloud.neutron.lock().unwrap().ports.insert(OWN.into(), neutron::port(OWN, "p", ""));
-        if attached {
-            let own = json!({"instance": cloud.nova.instance(UUID), "port_id": OWN});
-            cloud.nova.call(HOST, "attach_interface", own).await.unwrap();
-            cloud.until_event_ends().await;
-            cloud.nova.with(Database::take_names);
-        }
-        cloud.fuse.burn(steps);
-        begin(&cloud).await;
-        while !cloud.fuse.is_blown() && !ends(&cloud) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let survived = !cloud.fuse.is_blown();
-        let cloud = started_again(cloud, runtime).await;
-        if cloud.nova.with(|db| db.instances.contains_key(UUID)) {
-            the_record_is_true(&cloud, steps);
-            assert_eq!(cloud.container(), Some(true), "after {steps} steps");
-            cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
-            cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
-        }
-        assert!(cloud.allocations_deleted(), "after {steps} steps");
-        assert!(cloud.docker(|docker| docker.containers.is_empty() && docker.volumes.is_empty()), "{steps}");
-        assert!(cloud.wiring.ports().is_empty(), "after {steps} steps");
-        let ports = cloud.neutron.lock().unwrap().ports.clone();
-        assert_eq!(ports.keys().collect::<Vec<_>>(), [OWN], "after {steps} steps");
-        let own = &ports[OWN];
-        assert_eq!(
-            (&own["device_id"], &own["device_owner"]),
-            (&json!(""), &json!("")),
-            "after {steps} steps"
-        );
-        assert_eq!(own["binding:vif_type"], "unbound", "after {steps} steps");
-        if survived {
-            return;
-        }
-    }
-    panic!("more steps than can be");
-}
-
-/// What is plugged, what Neutron has of the instance, and the rows of its ports are what its info cache in Nova's database says.
-fn the_record_is_true(cloud: &Cloud, steps: usize) {
-    let (cached, rows) = cloud.nova.with(|db| {
-        let cached: Value = serde_json::from_str(&db.caches[UUID]).unwrap();
-        (cached, db.interfaces.keys().cloned().collect::<BTreeSet<_>>())
-    });
-    let cached: BTreeSet<String> =
-        cached.as_array().unwrap().iter().map(|vif| vif["id"].as_str().unwrap().to_owned()).collect();
-    let plugged: BTreeSet<String> = cloud.wiring.ports().into_iter().collect();
-    let ports = cloud.neutron.lock().unwrap().ports.clone();
-    let of_it = ports.into_iter().filter(|(_, port)| port["device_id"] == UUID).map(|(id, _)| id);
-    let of_it: BTreeSet<String> = of_it.collect();
-    assert_eq!((&plugged, &of_it, &rows), (&cached, &cached, &cached), "after {steps} steps");
-}
-
-#[tokio::test]
-async fn during_the_delete_of_an_instance() {
-    let gone = |cloud: &Cloud| cloud.nova.with(|db| db.instances.is_empty());
-    deleted_after_every_step(false, gone, async |cloud: &Cloud| {
-        cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
-    })
-    .await;
-}
-
-/// Asks for something that is answered; the answer of one that was killed never comes.
-fn call(cloud: &Cloud, method: &'static str, more: Value) {
-    let mut args = json!({"instance": cloud.nova.instance(UUID)});
-    args.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-    let nova = cloud.nova.clone();
-    tokio::spawn(async move { nova.cast(HOST, method, args).await });
-}
-
-fn is_over(cloud: &Cloud) -> bool {
-    cloud.nova.with(|db| db.find("InstanceActionEvent.event_finish_with_failure").is_some())
-}
-
-#[tokio::test]
-async fn while_an_interface_is_attached() {
-    deleted_after_every_step(false, is_over, async |cloud: &Cloud| {
-        let more = json!({"network_id": NETWORK, "port_id": null, "requested_ip": null, "tag": null});
-        call(cloud, "attach_interface", more);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_a_port_of_the_user_is_attached() {
-    deleted_after_every_step(false, is_over, async |cloud: &Cloud| {
-        let more = json!({"network_id": null, "port_id": OWN, "requested_ip": null, "tag": null});
-        call(cloud, "attach_interface", more);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_an_interface_is_detached() {
-    deleted_after_every_step(false, is_over, async |cloud: &Cloud| {
-        let port = cloud.wiring.ports().remove(0);
-        call(cloud, "detach_interface", json!({"port_id": port}));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn while_a_port_of_the_user_is_detached() {
-    deleted_after_every_step(true, is_over, async |cloud: &Cloud| {
-        call(cloud, "detach_interface", json!({"port_id": OWN}));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn during_a_build() {
-    built_with(json!({"network_id": NETWORK})).await;
-}
-
-#[tokio::test]
-async fn during_a_build_with_a_port_of_the_user() {
-    built_with(json!({"network_id": NETWORK, "port_id": OWN})).await;
-}
-
-/// Kills the agent after each step of a build with this port; what was deleted then left nothing, and the user's port is free.
-async fn built_with(port: Value) {
-    for steps in 0..MOST_STEPS {
-        let cloud = Cloud { adjust: |config| config.vif_plugging_timeout = 0, ..Peers::new(HOST).await };
-        let runtime = cloud.agent_apart().await;
-        cloud.neutron.lock().unwrap().ports.insert(OWN.into(), neutron::port(OWN, "p", ""));
-        cloud.fuse.burn(steps);
-        cloud.consumers.lock().unwrap().push(UUID.into());
-        cloud.boot(|args| args["requested_networks"] = networks(std::slice::from_ref(&port))).await;
-        while !cloud.fuse.is_blown() && !is_over(&cloud) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let survived = !cloud.fuse.is_blown();
-        let cloud = started_again(cloud, runtime).await;
-        let state = cloud.field("vm_state").as_str().unwrap().to_owned();
-        // One whose request is in the queue still would be built; here it was taken out of it.
-        assert!(matches!(state.as_str(), "active" | "error" | "building"), "after {steps} steps: {state}");
-        cloud.ask("terminate_instance", "deleting", json!({"bdms": null})).await;
-        cloud.nova.until("the row is gone", |db| db.instances.is_empty()).await;
-        let own = cloud.neutron.lock().unwrap().ports.remove(OWN);
-        assert_eq!(own.map(|port| port["device_id"].clone()), Some(json!("")), "after {steps} steps");
-        cloud.nothing_is_left();
-        assert!(cloud.docker(|docker| docker.containers.is_empty()), "after {steps} steps");
-        if survived {
-            assert_eq!(state, "active");
-            return;
-        }
-    }
-    panic!("more steps than can be");
 }

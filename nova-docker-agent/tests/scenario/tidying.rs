@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use common::shutdown::Shutdown;
 use nova_docker_agent::config::{Config, RunningDeleted};
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::moves::{flavor, migration};
 use crate::periodic::running;
 use crate::support::neutron::{self, NETWORK};
 use crate::support::nova::Database;
-use crate::{CONTAINER, HOST, UUID, row};
+use crate::{CONTAINER, Cloud, HOST, UUID, revived, row};
 
 const OTHER: &str = "99999999-0000-4000-8000-000000000000";
 const NEW_PORT: &str = "aaaaaaaa-0000-4000-8000-000000000000";
@@ -105,6 +106,24 @@ async fn a_resize_that_nobody_confirms_is_confirmed_unless_something_else_is_und
         (db.find("InstanceAction.action_start").cloned().unwrap(), db.migrations[&1]["status"].clone())
     });
     assert_eq!((&action["args"], other), (&json!([UUID, "confirmResize"]), json!("finished")));
+}
+
+#[tokio::test]
+async fn a_confirmation_that_the_source_may_not_have_heard_of_is_asked_for_again() {
+    let cloud = running(|_| {}).await;
+    cloud.put("resized", None, json!({}));
+    cloud.nova.with(|db| {
+        let mut confirming = moved(1, UUID, "confirming");
+        confirming.insert("source_compute".into(), json!("h2"));
+        db.migrations.insert(1, confirming)
+    });
+    cloud.life.drain(Duration::ZERO).await;
+    let cloud = Cloud { nova: revived(&cloud.nova).await, life: Shutdown::new(), ..cloud };
+    cloud.nova.neighbour("h2", &cloud.life).await;
+    cloud.agent(&cloud.life).await.unwrap();
+    cloud.nova.until("the source is asked", |db| db.find("confirm_resize").is_some()).await;
+    // That it is confirmed is the source's to say.
+    assert_eq!(cloud.nova.with(|db| db.migrations[&1]["status"].clone()), "confirming");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use common::ids::{InstanceUuid, PortId};
+use common::ids::PortId;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use nova_docker_agent::instance::nics::Plug;
@@ -13,8 +13,8 @@ use nova_docker_agent::network::wiring::{Error, Plugged};
 /// What the test sees.
 #[derive(Debug, Default)]
 pub(crate) struct Wiring {
-    /// What is plugged, and whose it is.
-    pub(crate) plugged: Mutex<BTreeMap<PortId, InstanceUuid>>,
+    /// What is plugged, and how.
+    pub(crate) plugged: Mutex<BTreeMap<PortId, NicPlan>>,
     /// Ports in the order in which they were plugged.
     pub(crate) history: Mutex<Vec<PortId>>,
     /// Namespaces that are silent, by a process in them.
@@ -28,6 +28,12 @@ impl Wiring {
     pub(crate) fn ports(&self) -> Vec<String> {
         self.plugged.lock().unwrap().keys().map(PortId::to_string).collect()
     }
+
+    /// The addresses of each NIC that is plugged now.
+    pub(crate) fn addresses(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let addresses = |plan: &NicPlan| plan.addresses.iter().map(|net| net.addr().to_string()).collect();
+        self.plugged.lock().unwrap().iter().map(|(port, plan)| (port.to_string(), addresses(plan))).collect()
+    }
 }
 
 impl Plug for Wiring {
@@ -35,7 +41,7 @@ impl Plug for Wiring {
         if std::mem::take(&mut *self.refuse.lock().unwrap()) {
             return std::future::ready(Err(Error::Address("refused".into()))).boxed();
         }
-        self.plugged.lock().unwrap().insert(plan.port, plan.instance);
+        self.plugged.lock().unwrap().insert(plan.port, plan.clone());
         self.history.lock().unwrap().push(plan.port);
         std::future::ready(Ok(())).boxed()
     }
@@ -68,7 +74,7 @@ impl Plug for Wiring {
             .lock()
             .unwrap()
             .iter()
-            .map(|(port, instance)| Plugged { port: *port, instance: *instance, intact: true })
+            .map(|(port, plan)| Plugged { port: *port, instance: plan.instance, intact: true })
             .collect();
         std::future::ready(Ok(plugged)).boxed()
     }
