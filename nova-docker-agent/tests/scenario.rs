@@ -5,6 +5,8 @@
 
 #[path = "scenario/bad_input.rs"]
 mod bad_input;
+#[path = "scenario/busy.rs"]
+mod busy;
 #[path = "scenario/consoles.rs"]
 mod consoles;
 #[path = "scenario/groups.rs"]

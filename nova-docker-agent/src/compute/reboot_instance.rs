@@ -112,7 +112,7 @@ impl RebootInstance {
             Err(virt::Error::NotFound { .. }) => {
                 tracing::warn!("the container is missing; making it anew from the image");
                 if agent.driver.is_rescued(uuid).await? {
-                    let image = rescue::image(agent, context, (&self.instance, None)).await?;
+                    let image = rescue::image(agent, acting, context, (&self.instance, None)).await?;
                     return rescue::start(agent, acting, context, (&self.instance, &image)).await;
                 }
                 spawn::make_anew(agent, acting, context).await

@@ -46,15 +46,15 @@ impl Method for RescueInstance {
         let before = agent.driver.power_state(acting.uuid()).await?;
         // Nova learns what is in the way when the guest is off, and the instance is in ERROR then. Here it runs on.
         let wanted = (&self.instance, self.rescue_image_ref.as_deref());
-        let image = rescue::image(agent, context, wanted).await.map_err(|error| self.refusal(&error))?;
+        let image =
+            rescue::image(agent, &acting, context, wanted).await.map_err(|error| self.refusal(error))?;
         let disk = agent.driver.rescue_disk(acting.uuid()).await;
-        let disk = disk.map_err(|error| self.refusal(&error.into()))?;
+        let disk = disk.map_err(|error| self.refusal(error.into()))?;
         if let Err(error) = self.rescue(call, &acting, (&image, &disk)).await {
             if let Err(error) = undo(call, &acting, before).await {
                 tracing::error!(%error, "the instance could not be put back");
             }
-            let error = if error.is_being_deleted() { error } else { self.refusal(&error) };
-            return Err(error_out(agent, context, &self.instance, error).await);
+            return Err(error_out(agent, context, &self.instance, self.refusal(error)).await);
         }
         rescue::set_password(agent, &acting, &self.rescue_password).await;
         self.instance.set_launched_at(timestamp().as_str());
@@ -78,7 +78,11 @@ impl RescueInstance {
         rescue::start(agent, acting, &call.context, (&self.instance, image)).await
     }
 
-    fn refusal(&self, error: &Error) -> Error {
+    /// Nova's words, except for an instance that is being deleted.
+    fn refusal(&self, error: Error) -> Error {
+        if error.is_being_deleted() {
+            return error;
+        }
         let uuid = self.instance.uuid().unwrap_or_default();
         Error::Refused {
             class: "InstanceNotRescuable",

@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use tokio_util::io::ReaderStream;
 
 use super::spool::Spool;
-use super::{Error, Offer, folder, hex};
+use super::{Error, Offer, folder, hex, remove};
 use crate::config::Config;
 use crate::virt::Driver;
 
@@ -70,7 +70,7 @@ impl Drop for Offered {
 impl Depot {
     /// Nothing is on offer yet. What an earlier run left is removed.
     pub fn new(config: Arc<Config>, life: Shutdown) -> Self {
-        let _ = std::fs::remove_dir_all(folder(&config.state_path));
+        remove(&folder(&config.state_path));
         Self { config, life, spools: Spools::default(), server: OnceCell::new() }
     }
 

@@ -12,7 +12,7 @@ use reqwest::header::RANGE;
 use tokio::io::AsyncWriteExt;
 
 use super::spool::copy;
-use super::{Error, Offer, folder, hex, load};
+use super::{Error, Offer, folder, hex, load, remove};
 use crate::virt::Driver;
 
 /// How often a broken transfer is gone on with where it broke.
@@ -36,7 +36,7 @@ pub struct Arriving(PathBuf);
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        remove(&self.0);
     }
 }
 

@@ -109,3 +109,13 @@ fn hex(digest: &str) -> &str {
 pub fn folder(state_path: &std::path::Path) -> PathBuf {
     state_path.join("moves")
 }
+
+/// Removes a folder of disks that move; one that stays takes room.
+fn remove(folder: &std::path::Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "what came of a disk stays until the next start");
+        }
+        _ => {}
+    }
+}

@@ -101,7 +101,7 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+        super::remove(&self.directory);
     }
 }
 

@@ -163,27 +163,37 @@ pub(super) async fn leave(agent: &Agent, uuid: InstanceUuid) {
 /// anything is done with instances.
 ///
 /// # Errors
-/// When the conductor or dockerd cannot be asked.
+/// When the conductor cannot be asked; the first instance of which something stays.
 pub async fn destroy_evacuated(agent: &Agent, context: &RequestContext) -> Result<(), Error> {
     let filters = json!({
         "source_compute": agent.config.host, "status": ["accepted", "pre-migrating", "done"],
         "migration_type": "evacuation",
     });
-    for mut migration in agent.conductor.migrations(context, filters).await? {
-        let Some(uuid) = migration.instance_uuid().and_then(|uuid| uuid.parse::<InstanceUuid>().ok()) else {
-            continue;
-        };
-        // Not finished, or it has come back: then it is this host's.
-        match agent.conductor.instance(context, uuid, &[]).await {
-            Ok(instance) if instance.host() == Some(agent.config.host.as_str()) => continue,
-            Err(error) if !error.is_instance_not_found() => return Err(error.into()),
-            Ok(_) => leave(agent, uuid).await,
-            Err(_) => {}
+    let mut result = Ok(());
+    for migration in agent.conductor.migrations(context, filters).await? {
+        let Some(uuid) = migration.instance_uuid().and_then(|uuid| uuid.parse().ok()) else { continue };
+        if let Err(error) = destroy_one(agent, context, (uuid, migration)).await {
+            tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "what is left here of an evacuated instance stays");
+            result = result.and(Err(error));
         }
-        tracing::warn!(instance_uuid = %uuid, "was evacuated while this host was away; its container here is removed");
-        moves::remove(agent, uuid).await?;
-        migration.set_status("completed");
-        agent.conductor.save_object(context, &mut migration).await?;
     }
-    Ok(())
+    result
+}
+
+async fn destroy_one(
+    agent: &Agent,
+    context: &RequestContext,
+    (uuid, mut migration): (InstanceUuid, Migration),
+) -> Result<(), Error> {
+    // Not finished, or it has come back: then it is this host's.
+    match agent.conductor.instance(context, uuid, &[]).await {
+        Ok(instance) if instance.host() == Some(agent.config.host.as_str()) => return Ok(()),
+        Err(error) if !error.is_instance_not_found() => return Err(error.into()),
+        Ok(_) => leave(agent, uuid).await,
+        Err(_) => {}
+    }
+    tracing::warn!(instance_uuid = %uuid, "was evacuated while this host was away; its container here is removed");
+    moves::remove(agent, uuid).await?;
+    migration.set_status("completed");
+    Ok(agent.conductor.save_object(context, &mut migration).await?)
 }

@@ -314,7 +314,11 @@ pub async fn start_again(
 /// # Errors
 /// The first step that fails; the others were taken all the same.
 pub async fn remove(agent: &Agent, uuid: InstanceUuid) -> Result<(), Error> {
-    let plugged = agent.nics.plugged_of(uuid).await.unwrap_or_default();
+    let plugged = agent.nics.plugged_of(uuid).await.unwrap_or_else(|error| {
+        // Where no instance has ports there may be no switch.
+        tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "a NIC that it has is taken out at the next start");
+        Vec::new()
+    });
     let destroyed = agent.driver.destroy(uuid).await;
     let removed = agent.nics.remove(uuid, &plugged).await;
     destroyed?;

@@ -28,8 +28,22 @@ pub struct RescueImage {
 /// made from (Nova: `_get_rescue_image`).
 ///
 /// # Errors
-/// What is wrong with the image.
+/// What is wrong with the image; [`Error::Cancelled`] when the instance is being deleted meanwhile.
 pub async fn image(
+    agent: &Agent,
+    acting: &Acting,
+    context: &RequestContext,
+    wanted: (&Instance, Option<&str>),
+) -> Result<RescueImage, Error> {
+    tokio::select! {
+        biased;
+        // A download may take minutes.
+        () = acting.cancelled() => Err(Error::Cancelled),
+        image = find(agent, context, wanted) => image,
+    }
+}
+
+async fn find(
     agent: &Agent,
     context: &RequestContext,
     (instance, wanted): (&Instance, Option<&str>),

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
-use common::objects::Instance;
+use common::objects::{Instance, Migration};
 use serde_json::json;
 
 use super::{Task, seconds};
@@ -36,16 +37,25 @@ impl Task for CleanupIncompleteMigrations {
         let reading = context.reading_deleted();
         let deleted = agent.conductor.instances_by_filters(&reading, filters, &[]).await?;
         let deleted: Vec<InstanceUuid> = deleted.iter().filter_map(Instance::instance_uuid).collect();
-        for mut migration in failed {
+        let mut result = Ok(());
+        for migration in failed {
             let Some(uuid) = migration.instance_uuid().and_then(|uuid| uuid.parse().ok()) else { continue };
             if !deleted.contains(&uuid) {
                 continue;
             }
-            let _acting = agent.locks.act(uuid).await;
-            moves::remove(agent, uuid).await?;
-            migration.set_status("failed");
-            agent.conductor.save_object(&RequestContext::admin(), &mut migration).await?;
+            // What cannot be removed keeps nothing else here.
+            if let Err(error) = clean_up(agent, uuid, migration).await {
+                tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "something of a failed move stays");
+                result = result.and(Err(error));
+            }
         }
-        Ok(())
+        result
     }
+}
+
+async fn clean_up(agent: &Agent, uuid: InstanceUuid, mut migration: Migration) -> Result<(), Error> {
+    let _acting = agent.locks.act(uuid).await;
+    moves::remove(agent, uuid).await?;
+    migration.set_status("failed");
+    Ok(agent.conductor.save_object(&RequestContext::admin(), &mut migration).await?)
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use common::error_chain::Chain;
+use common::ids::InstanceUuid;
 use common::messaging::RequestContext;
+use common::objects::Instance;
 use serde_json::json;
 
 use super::{Task, seconds};
@@ -25,14 +28,27 @@ impl Task for RunPendingDeletes {
         let filters = json!({
             "deleted": true, "soft_deleted": false, "host": agent.config.host, "cleaned": false,
         });
-        for mut instance in agent.conductor.instances_by_filters(&context, filters, &[]).await? {
+        let mut result = Ok(());
+        for instance in agent.conductor.instances_by_filters(&context, filters, &[]).await? {
             let Some(uuid) = instance.instance_uuid() else { continue };
-            // Its ports went with its row; removing what is not there is fine.
-            agent.driver.destroy(uuid).await?;
-            agent.nics.remove(uuid, &agent.nics.plugged_of(uuid).await?).await?;
-            instance.set_cleaned(true);
-            agent.conductor.save(&context, &mut instance, Expect::ANY).await?;
+            // What cannot be removed keeps nothing else here.
+            if let Err(error) = clean_up(agent, &context, (uuid, instance)).await {
+                tracing::warn!(instance_uuid = %uuid, error = %Chain(&error), "something of a deleted instance stays");
+                result = result.and(Err(error));
+            }
         }
-        Ok(())
+        result
     }
+}
+
+/// Its ports went with its row; removing what is not there is fine.
+async fn clean_up(
+    agent: &Agent,
+    context: &RequestContext,
+    (uuid, mut instance): (InstanceUuid, Instance),
+) -> Result<(), Error> {
+    agent.driver.destroy(uuid).await?;
+    agent.nics.remove(uuid, &agent.nics.plugged_of(uuid).await?).await?;
+    instance.set_cleaned(true);
+    Ok(agent.conductor.save(context, &mut instance, Expect::ANY).await?)
 }

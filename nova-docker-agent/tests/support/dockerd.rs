@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) refuse: Option<(Asked, u16, &'static str)>,
     /// The next `POST /containers/{name}/{action}` of this container and action gets no answer, and is done (true) or not.
     pub(crate) silent: Option<(Asked, bool)>,
+    /// This container cannot be removed.
+    pub(crate) stuck: Option<&'static str>,
     /// What every container has written.
     pub(crate) console: &'static str,
     /// Images are not there (404), so glance is asked.
@@ -171,6 +173,9 @@ fn of_containers(state: &mut State, request: &Received, (path, parts): (&str, &[
             200,
             json!({"cpu_stats": {"cpu_usage": {"total_usage": 42_000}}, "memory_stats": {"usage": 3_145_728}}),
         ),
+        ("DELETE", ["containers", name]) if state.stuck == Some(*name) => {
+            Answer::Json(500, json!({"message": "device or resource busy"}))
+        }
         ("DELETE", ["containers", name]) => match state.containers.remove(*name) {
             Some(_) => {
                 state.frozen.remove(*name);
