@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::network;
 use crate::network::model::{NetworkInfo, Vif};
 
-/// How often a detach of the last run is tried again while Neutron or the conductor cannot be reached: for some eight minutes,
+/// How often a detach of the last run is tried again while Neutron or the conductor cannot be reached: for about six minutes,
 /// for after a failure of its power this host may be up before they are.
 const ATTEMPTS: usize = 20;
 
