@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use crate::activity::Activity;
+use crate::builds::{Builds, semaphore};
 use crate::compute::{self, ENDPOINTS};
 use crate::conductor::Conductor;
 use crate::config::Config;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub ports: Ports,
     /// The ports on this host.
     pub nics: Nics,
+    /// How many builds at the same time.
+    pub builds: Builds,
     /// The images.
     pub images: ImageStore,
     /// Glance, for what is not about booting.
@@ -108,7 +111,7 @@ pub struct Agent {
     /// Held while it is decided whether a server group lets an instance in.
     pub groups: tokio::sync::Mutex<()>,
     /// How many builds at the same time.
-    pub builds: Semaphore,
+    pub builds: Builds,
     /// How many snapshots at the same time.
     pub snapshots: Semaphore,
     /// Numbers for Prometheus.
@@ -144,11 +147,6 @@ pub fn amqp(config: &Config, life: &Shutdown) -> Result<Amqp, messaging::Error> 
     Amqp::start(config.transport_url.reveal(), options, life)
 }
 
-/// 0 means no limit.
-fn semaphore(limit: usize) -> Semaphore {
-    Semaphore::new(if limit == 0 { Semaphore::MAX_PERMITS } else { limit })
-}
-
 impl Agent {
     /// Brings the agent up: registers, recovers, publishes, then takes requests (RPC-SURFACE §5.1).
     ///
@@ -168,7 +166,7 @@ impl Agent {
             (&identity.node_uuid, identity.service.id().unwrap_or_default()),
         )
         .await?;
-        let (builds, snapshots) = (config.max_concurrent_builds, config.max_concurrent_snapshots);
+        let snapshots = config.max_concurrent_snapshots;
         let consoles = Consoles::new(parts.driver.clone(), life.clone());
         let agent = Arc::new(Self {
             conductor,
@@ -191,7 +189,7 @@ impl Agent {
             caches: Locks::default(),
             events: Events::default(),
             groups: tokio::sync::Mutex::default(),
-            builds: semaphore(builds),
+            builds: parts.builds,
             snapshots: semaphore(snapshots),
             metrics: parts.metrics,
             health: parts.health,

@@ -26,6 +26,7 @@
 
 pub mod activity;
 pub mod agent;
+pub mod builds;
 pub mod compute;
 pub mod conductor;
 pub mod config;

@@ -21,6 +21,7 @@ use common::shutdown::Shutdown;
 use common::{telemetry, tls};
 use nova_docker_agent::activity::Activity;
 use nova_docker_agent::agent::{self, Agent, Parts};
+use nova_docker_agent::builds::Builds;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::http::{self, Health, Management};
 use nova_docker_agent::image::ImageStore;
@@ -131,13 +132,15 @@ async fn start(config: Arc<Config>, life: &Shutdown) -> anyhow::Result<Arc<Agent
 
     let driver = Driver::new(engine.clone(), Arc::clone(&config));
     let ports = ports(&config, &of_neutron);
-    let nics = nics(&config, (engine.clone(), driver.clone()), life).await?;
+    let builds = Builds::new(config.max_concurrent_builds);
+    let nics = nics(&config, (engine.clone(), driver.clone()), &builds, life).await?;
     let parts = Parts {
         config,
         transport,
         driver,
         ports,
         nics,
+        builds,
         images,
         glance,
         provider,
@@ -159,12 +162,15 @@ fn ports(config: &Config, session: &Session) -> Ports {
 async fn nics(
     config: &Arc<Config>,
     (engine, driver): (Engine, Driver),
+    builds: &Builds,
     life: &Shutdown,
 ) -> anyhow::Result<Nics> {
     let wiring = Wiring::new(&config.ovsdb_connection, life)?;
     let secret = &config.neutron.metadata_proxy_shared_secret;
     let metadata = match &config.docker.metadata_url {
-        Some(url) => Some(MetadataService::start(url, secret, life).await.context("cannot serve metadata")?),
+        Some(url) => {
+            Some(MetadataService::start((url, secret), builds, life).await.context("cannot serve metadata")?)
+        }
         None => None,
     };
     Ok(Nics::new((Arc::new(wiring), metadata), (Sandboxes::new(engine, Arc::clone(config)), driver)))

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 
 use common::secret::Secret;
 use common::shutdown::Shutdown;
+use nova_docker_agent::builds::Builds;
 use nova_docker_agent::network::metadata::{Identity, MetadataService};
 use nova_docker_agent::network::plan::{NicPlan, Switch};
 use nova_docker_agent::network::wiring::{Error, Plugged, Wiring};
@@ -253,7 +254,7 @@ fn body(answer: &str) -> Value {
 fn metadata_are_asked_for_whoever_asks() {
     in_new_namespace(async || {
         let (nova, life, secret) = (nova_metadata(), Shutdown::new(), Secret::new("sekret"));
-        let service = MetadataService::start(&nova.url, &secret, &life).await.unwrap();
+        let service = MetadataService::start((&nova.url, &secret), &Builds::new(0), &life).await.unwrap();
         let (one, two) = (Guest::new(), Guest::new());
         // Two tenants whose networks overlap.
         let (first, second) = (identity(Some("10.0.0.5")), identity(Some("10.0.0.5")));
@@ -281,7 +282,7 @@ fn metadata_are_asked_for_whoever_asks() {
         assert!(delete.starts_with("HTTP/1.0 405"), "{delete}");
 
         // An agent that was started again makes all of it anew.
-        let renewed = MetadataService::start(&nova.url, &secret, &life).await.unwrap();
+        let renewed = MetadataService::start((&nova.url, &secret), &Builds::new(0), &life).await.unwrap();
         drop(service);
         renewed.attach(one.pid(), &first).await.unwrap();
         renewed.attach(one.pid(), &first).await.unwrap();
@@ -298,7 +299,9 @@ fn metadata_are_asked_for_whoever_asks() {
 fn no_guest_can_ask_as_another_or_reach_it() {
     in_new_namespace(async || {
         let (nova, life) = (nova_metadata(), Shutdown::new());
-        let service = MetadataService::start(&nova.url, &Secret::new("sekret"), &life).await.unwrap();
+        let service = MetadataService::start((&nova.url, &Secret::new("sekret")), &Builds::new(0), &life)
+            .await
+            .unwrap();
         let (one, two) = (Guest::new(), Guest::new());
         let (first, second) = (identity(None), identity(None));
         service.attach(one.pid(), &first).await.unwrap();
@@ -334,12 +337,17 @@ fn a_nova_metadata_that_is_away_is_told() {
     in_new_namespace(async || {
         netns::ip("link set lo up");
         let (guest, life) = (Guest::new(), Shutdown::new());
-        let service = MetadataService::start("http://127.0.0.1:9", &Secret::new("s"), &life).await.unwrap();
+        let service =
+            MetadataService::start(("http://127.0.0.1:9", &Secret::new("s")), &Builds::new(0), &life)
+                .await
+                .unwrap();
         service.attach(guest.pid(), &identity(None)).await.unwrap();
         let answer = guest.http(None, METADATA, &get("/")).unwrap();
         assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
         assert!(answer.ends_with("The metadata service does not answer. Try again later.\n"), "{answer}");
-        let error = MetadataService::start("nova:8775", &Secret::new("s"), &life).await.unwrap_err();
+        let error = MetadataService::start(("nova:8775", &Secret::new("s")), &Builds::new(0), &life)
+            .await
+            .unwrap_err();
         assert!(error.to_string().starts_with("nova:8775 is no URL of nova-metadata"), "{error}");
         life.drain(std::time::Duration::ZERO).await;
     });

@@ -113,7 +113,7 @@ impl Method for BuildAndRunInstance {
         let permit = tokio::select! {
             biased;
             () = acting.cancelled() => None,
-            permit = agent.builds.acquire() => permit.ok(),
+            permit = agent.builds.turn() => permit,
         };
         let built = match &permit {
             Some(_) => self.build(call, &acting).await,
@@ -238,7 +238,7 @@ impl BuildAndRunInstance {
     /// What nobody waits for: builds that do wait for their turn come first.
     async fn leave_notes(&mut self, call: &Call, uuid: InstanceUuid) {
         let agent = &call.agent;
-        drop(agent.builds.acquire().await);
+        agent.builds.let_pass().await;
         let devices = async {
             let _acting = agent.locks.act(uuid).await;
             // A server that was deleted meanwhile has none any more.

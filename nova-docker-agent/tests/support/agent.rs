@@ -12,6 +12,7 @@ use common::openstack::placement::Placement;
 use common::shutdown::Shutdown;
 use nova_docker_agent::activity::Activity;
 use nova_docker_agent::agent::{Agent, Parts};
+use nova_docker_agent::builds::Builds;
 use nova_docker_agent::config::Config;
 use nova_docker_agent::http::Health;
 use nova_docker_agent::image::ImageStore;
@@ -199,6 +200,7 @@ async fn start(
         transport: Arc::new(broker),
         ports: Ports::new(neutron, &config.host, Duration::from_secs(600)),
         nics: Nics::new((wiring, None), (sandboxes, driver.clone())),
+        builds: Builds::new(config.max_concurrent_builds),
         driver,
         images: ImageStore::new(engine.clone(), glance.clone(), &config).unwrap(),
         provider: Provider::new(Placement::new(&session, config.placement.clone())),

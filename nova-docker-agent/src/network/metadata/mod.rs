@@ -28,7 +28,9 @@ use ipnet::IpNet;
 
 use super::links::inet::{FORWARDING, RP_FILTER};
 use super::links::{self, End, Links, Namespace};
+use crate::builds::Builds;
 use nova::NovaMetadata;
+use proxy::Proxy;
 
 pub use drive::File;
 
@@ -90,11 +92,15 @@ pub struct MetadataService {
 
 impl MetadataService {
     /// Makes the namespace and serves in it until `life` closes. `url`: `http://HOST:PORT` of nova-metadata; `secret`:
-    /// `[neutron] metadata_proxy_shared_secret`.
+    /// `[neutron] metadata_proxy_shared_secret`; `builds` that wait for their turn go before the guests' questions.
     ///
     /// # Errors
     /// Each of [`Error`]
-    pub async fn start(url: &str, secret: &Secret, life: &Shutdown) -> Result<Self, Error> {
+    pub async fn start(
+        (url, secret): (&str, &Secret),
+        builds: &Builds,
+        life: &Shutdown,
+    ) -> Result<Self, Error> {
         let nova = NovaMetadata::new(url, secret)?;
         let (namespace, listener) = links::blocking(|| {
             let namespace = Namespace::new()?;
@@ -103,7 +109,8 @@ impl MetadataService {
         })
         .await?;
         let identities = Identities::default();
-        proxy::serve(listener, nova.clone(), Arc::clone(&identities), life)?;
+        let proxy = Proxy { nova: nova.clone(), identities: Arc::clone(&identities), builds: builds.clone() };
+        proxy::serve(listener, proxy, life)?;
         Ok(Self { nova, namespace: Arc::new(namespace), identities })
     }
 

@@ -11,6 +11,7 @@ use common::shutdown::Shutdown;
 
 use super::nova::{self, NovaMetadata};
 use super::{Error, Identities, Identity};
+use crate::builds::Builds;
 
 /// The largest body that a guest may send: Nova takes 1020 bytes of password.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -18,20 +19,20 @@ const MAX_REQUEST: usize = 64 * 1024;
 /// Connections at a time, over all guests.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a guest's question may wait while builds wait for their turn: an answer costs the control plane as much as a tenth of
+/// a boot. cloud-init asks again after ten seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// What the handler needs.
-struct Proxy {
-    nova: NovaMetadata,
-    identities: Identities,
+pub(super) struct Proxy {
+    pub(super) nova: NovaMetadata,
+    pub(super) identities: Identities,
+    pub(super) builds: Builds,
 }
 
 /// Serves on `listener` until `life` closes.
-pub(super) fn serve(
-    listener: TcpListener,
-    nova: NovaMetadata,
-    identities: Identities,
-    life: &Shutdown,
-) -> Result<(), Error> {
-    let proxy = web::Data::new(Proxy { nova, identities });
+pub(super) fn serve(listener: TcpListener, proxy: Proxy, life: &Shutdown) -> Result<(), Error> {
+    let proxy = web::Data::new(proxy);
     let app = move || {
         App::new()
             .app_data(proxy.clone())
@@ -70,6 +71,7 @@ async fn pass_on(request: HttpRequest, body: web::Bytes, proxy: web::Data<Proxy>
     let Some((identity, peer)) = peer.and_then(|peer| Some((proxy.identity(peer)?, peer))) else {
         return HttpResponse::NotFound().body("no instance has this address");
     };
+    proxy.builds.let_pass_for(LONGEST_WAIT).await;
     match proxy.ask(&request, body, &identity, peer).await {
         Ok(answer) => answer,
         Err(problem) => {
