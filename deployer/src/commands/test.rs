@@ -266,8 +266,8 @@ impl Bed {
         Ok(Ended { passed: code == 0, said })
     }
 
-    /// On both hypervisors. The list is `tests/tempest/include.txt`; what is left out, and why, `tests/tempest/skips.txt`; what does
-    /// not share its accounts with the other tests of its worker, `tests/tempest/dynamic.txt`.
+    /// On both hypervisors. The list is `tests/tempest/include.txt`; what is left out, and why, `tests/tempest/skips.txt`; what
+    /// makes its accounts itself instead of sharing them with other tests, `tests/tempest/dynamic.txt`.
     async fn tempest(&self) -> Result<Ended> {
         let docker = Docker::connect().await?;
         let cloud = super::demo::cloud(&self.settings)?;
