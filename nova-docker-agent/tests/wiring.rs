@@ -333,6 +333,27 @@ fn no_guest_can_ask_as_another_or_reach_it() {
 }
 
 #[test]
+fn a_question_waits_while_a_build_waits_for_its_turn() {
+    in_new_namespace(async || {
+        let (nova, life, builds) = (nova_metadata(), Shutdown::new(), Builds::new(1));
+        let service =
+            MetadataService::start((&nova.url, &Secret::new("sekret")), &builds, &life).await.unwrap();
+        let guest = Guest::new();
+        service.attach(guest.pid(), &identity(None)).await.unwrap();
+        let turn = builds.turn().await;
+        std::thread::scope(|threads| {
+            let asked = threads.spawn(|| guest.http(None, METADATA, &get("/")));
+            // Nothing tells when a question that must not come has come.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            assert!(nova.take().is_empty(), "the question went before the build");
+            drop(turn);
+            assert!(asked.join().unwrap().is_some());
+        });
+        life.drain(std::time::Duration::ZERO).await;
+    });
+}
+
+#[test]
 fn a_nova_metadata_that_is_away_is_told() {
     in_new_namespace(async || {
         netns::ip("link set lo up");
