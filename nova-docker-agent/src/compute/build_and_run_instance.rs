@@ -24,7 +24,7 @@ use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
 use crate::image::ImageRequest;
 use crate::instance::block_devices::{self, ROOT_DEVICE};
-use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault, fault_text};
+use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
@@ -90,19 +90,10 @@ impl Method for BuildAndRunInstance {
 
     /// No host can build it: ERROR, if it waits to be built still.
     async fn unreadable(call: &Call, subject: &Subject, why: &Error) {
-        let (agent, context) = (&call.agent, &call.context);
-        let mut instance = subject.bare();
-        instance.set_state(VmState::Error);
-        instance.set_task(None);
-        let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
-        match agent.conductor.save(context, &mut instance, expect).await {
-            Err(error) if error.is_unexpected_task_state() || error.is_instance_not_found() => return,
-            Err(error) => tracing::error!(error = %Chain(&error), "the failed build could not be recorded"),
-            Ok(()) => {}
-        }
-        fault(agent, context, subject.uuid(), why).await;
-        if let Err(error) = agent.provider.delete_allocations(&subject.uuid().to_string()).await {
-            tracing::error!(error = %Chain(&error), "the allocation of a failed build could not be deleted");
+        let (sentence, details) = (why.sentence(), Chain(why).to_string());
+        let fault = (why.code(), sentence.as_str(), details.as_str());
+        if let Err(error) = lost_builds::give_up(&call.agent, &call.context, subject.bare(), fault).await {
+            tracing::error!(error = %Chain(&error), "the failed build could not be recorded");
         }
     }
 

@@ -61,16 +61,11 @@ pub fn begin_giving_back(agent: &Agent, uuid: InstanceUuid) {
     }
 }
 
-/// Looks after the builds that the last run was about to give back. One instance's trouble is logged; the next start tries
-/// again.
+/// Looks after the builds that the last run was about to give back.
 pub async fn settle_given_back(agent: &Agent, context: &RequestContext) {
     for uuid in agent.giving_back.all() {
-        match given_back(agent, context, uuid).await {
-            Ok(()) => agent.giving_back.end(uuid),
-            Err(error) => {
-                tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "a build is given back by half");
-            }
-        }
+        let done = given_back(agent, context, uuid).await;
+        agent.giving_back.settled(uuid, done, "a build is given back by half");
     }
 }
 
@@ -127,12 +122,26 @@ async fn fail_unless_begun(agent: &Agent, context: &RequestContext, uuid: Instan
     Ok(())
 }
 
-/// ERROR, and nothing is claimed any more; an instance that somebody has gone on with is left alone.
+/// Puts an instance whose build was lost into ERROR, as [`give_up`] does.
 ///
 /// # Errors
 /// What conductor or placement say.
-pub async fn fail(agent: &Agent, context: &RequestContext, mut instance: Instance) -> Result<(), Error> {
+pub async fn fail(agent: &Agent, context: &RequestContext, instance: Instance) -> Result<(), Error> {
     tracing::warn!(instance_uuid = instance.uuid(), "the build of the instance was interrupted");
+    give_up(agent, context, instance, (500, INTERRUPTED, INTERRUPTED)).await
+}
+
+/// No host will build the instance: ERROR with the fault, and nothing is claimed any more. One that somebody has gone on with
+/// is left alone; of one that could not be saved the claim stays, by which the next start finds it.
+///
+/// # Errors
+/// What conductor or placement say.
+pub async fn give_up(
+    agent: &Agent,
+    context: &RequestContext,
+    mut instance: Instance,
+    fault: (u16, &str, &str),
+) -> Result<(), Error> {
     instance.set_state(VmState::Error);
     instance.set_task(None);
     let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
@@ -141,7 +150,7 @@ pub async fn fail(agent: &Agent, context: &RequestContext, mut instance: Instanc
         other => other?,
     }
     let Some(uuid) = instance.instance_uuid() else { return Ok(()) };
-    guards::fault_text(agent, context, uuid, (500, INTERRUPTED, INTERRUPTED)).await;
+    guards::fault_text(agent, context, uuid, fault).await;
     free(agent, uuid).await
 }
 

@@ -5,10 +5,12 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use common::error_chain::Chain;
 use common::ids::InstanceUuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Error;
 use crate::virt;
 
 /// The notes of one kind, in `<state_path>/<kind>/`: a file for each instance.
@@ -59,6 +61,14 @@ impl<T: Serialize + DeserializeOwned> Notes<T> {
     pub fn all(&self) -> Vec<InstanceUuid> {
         let names = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
         names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+    }
+
+    /// Ends the note when what it was there for is `done`. Else that is logged, as `half`, and the next start tries again.
+    pub fn settled(&self, uuid: InstanceUuid, done: Result<(), Error>, half: &str) {
+        match done {
+            Ok(()) => self.end(uuid),
+            Err(error) => tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "{half}"),
+        }
     }
 
     fn file(&self, uuid: InstanceUuid) -> PathBuf {

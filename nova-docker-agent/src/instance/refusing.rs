@@ -58,15 +58,11 @@ fn left(task: Option<TaskState>, status: &str, (holds, elsewhere): (bool, bool))
 }
 
 /// Completes what the last run had begun to refuse. To be called at start, after what is claimed of this host was looked at
-/// ([`super::left_moves::withdraw`]). One instance's trouble is logged; the next start tries again.
+/// ([`super::left_moves::withdraw`]).
 pub async fn settle(agent: &Agent, context: &RequestContext) {
     for uuid in agent.refusing.all() {
-        match finish(agent, context, uuid).await {
-            Ok(()) => agent.refusing.end(uuid),
-            Err(error) => {
-                tracing::error!(instance_uuid = %uuid, error = %Chain(&error), "a move is refused by half");
-            }
-        }
+        let done = finish(agent, context, uuid).await;
+        agent.refusing.settled(uuid, done, "a move is refused by half");
     }
 }
 
