@@ -1,12 +1,12 @@
 //! Live tests on the platform that `./octopenstack test` starts: real Nova, RabbitMQ, MariaDB, Keystone, Docker.
 //!
-//! Tests that only use the cloud run side by side; one that disturbs it (restarts the agent, stops a service)
-//! takes it alone: see [`shared`] and [`alone`].
+//! Each begins with its turn on the platform: see [`gate`].
 
 mod agent;
 mod beside;
 mod doors;
 mod failures;
+mod gate;
 mod guests;
 mod hosts;
 mod hosts_groups;
@@ -30,25 +30,11 @@ mod small_platform;
 mod snapshots;
 mod traces;
 
-use std::sync::LazyLock;
-
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-static PLATFORM: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
+use gate::{alone, last, shared};
 
 /// The image and flavor every platform has after `octopenstack demo`.
 const IMAGE: &str = "demo";
 const FLAVOR: &str = "c1";
-
-/// Holds the platform together with other tests.
-async fn shared() -> RwLockReadGuard<'static, ()> {
-    PLATFORM.read().await
-}
-
-/// Holds the platform alone.
-async fn alone() -> RwLockWriteGuard<'static, ()> {
-    PLATFORM.write().await
-}
 
 /// The smallest server of that name.
 fn small(name: &str) -> tests::cloud::Boot<'_> {

@@ -1,5 +1,5 @@
 //! What all tests before left on the host: every port, row of the switch, device and container belongs to a server that is
-//! there. The tests' names are in order, and this one's is the last.
+//! there.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use tests::cloud::{Cloud, list, text};
 use tests::host::Host;
 use tests::platform;
 
-use crate::alone;
+use crate::last;
 
 #[tokio::test]
 #[ignore = "needs the platform of ./octopenstack test"]
 async fn the_host_has_nothing_that_no_server_has() -> Result<()> {
-    let _platform = alone().await;
+    let _platform = last().await;
     let (cloud, host) = (Cloud::admin().await?, Host::new()?);
     let switch = platform::container("openvswitch")?;
     let servers = cloud.get("compute", "/servers?all_tenants=1&limit=1000").await?;

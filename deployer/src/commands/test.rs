@@ -27,8 +27,8 @@ const PLATFORM: &str = "tests/platform.yaml";
 const PROFILE: &str = "test";
 /// Starts and stops the Docker engine of the second hypervisor, from the project's root.
 const SECOND_ENGINE: &str = "tests/second-engine";
-/// Live tests at a time: they wait more than they work.
-const LIVE_THREADS: &str = "--test-threads=6";
+/// Live tests at a time: all of them. Each waits for its turn (`tests/live/gate.rs`).
+const LIVE_THREADS: &str = "--test-threads=200";
 /// Tempest's workers: they wait more than they work, and more of them end closer together.
 const TEMPEST_WORKERS: &str = "6";
 
