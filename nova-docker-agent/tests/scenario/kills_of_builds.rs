@@ -61,8 +61,12 @@ impl Cloud {
         ledger.as_ref().unwrap().get(UUID).is_some_and(|held| held.contains_key(provider))
     }
 
-    fn node(&self) -> String {
-        self.nova.with(|db| db.node.as_ref().unwrap()["uuid"].as_str().unwrap().to_owned())
+    /// As the scheduler, which claims the host before it is asked; its provider.
+    fn claimed(&self) -> String {
+        let node = self.nova.with(|db| db.node.as_ref().unwrap()["uuid"].as_str().unwrap().to_owned());
+        let held = [(node.clone(), json!({"VCPU": 1}))].into();
+        *self.ledger.lock().unwrap() = Some([(UUID.to_owned(), held)].into());
+        node
     }
 
     fn is_given_back(&self) -> bool {
@@ -84,8 +88,7 @@ async fn failed_with(filter_properties: Value) {
         let cloud = Peers::new(HOST).await;
         let runtime = cloud.agent_apart().await;
         cloud.docker(|docker| docker.refuse_start = Some((500, "no luck today")));
-        let (node, held) = (cloud.node(), json!({"VCPU": 1}));
-        *cloud.ledger.lock().unwrap() = Some([(UUID.to_owned(), [(node.clone(), held)].into())].into());
+        let node = cloud.claimed();
         cloud.fuse.burn(steps);
         cloud
             .boot(|args| {
@@ -137,4 +140,30 @@ async fn during_a_build_that_fails() {
 #[tokio::test]
 async fn during_a_build_that_is_given_back() {
     failed_with(json!({"retry": {"num_attempts": 1, "hosts": [[HOST, HOST]]}})).await;
+}
+
+#[tokio::test]
+async fn a_build_that_can_be_neither_read_nor_recorded_is_found_by_its_claim_at_the_next_start() {
+    let cloud = Peers::running(HOST).await;
+    let node = cloud.claimed();
+    // The conductor does not save, and does not tell either.
+    cloud.nova.with(|db| db.silent = Some(("Instance.save".to_owned(), false)));
+    cloud.boot(|args| args["instance"]["nova_object.data"]["hostname"] = json!({"not": "text"})).await;
+    cloud.nova.until("it is asked to save", |db| db.silent.is_none()).await;
+    cloud.nova.with(|db| db.silent = Some(("Instance.get_by_uuid".to_owned(), false)));
+    cloud.nova.until("it is asked whether it has", |db| db.silent.is_none()).await;
+    // A second of patience, and what comes then.
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    assert_eq!(cloud.field("task_state"), json!("scheduling"));
+    assert!(cloud.holds(&node), "nothing leads to the instance any more");
+
+    let cloud = cloud.killed_and_started().await;
+    cloud.until("vm_state", "error").await;
+    for _ in 0..100 {
+        if !cloud.holds(&node) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the claim of an instance in ERROR stays");
 }
