@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// How often many rows are counted, which takes seconds to come out as wished.
 const POLL_MANY: Duration = Duration::from_millis(50);
 
-/// A connection to the database of the cell.
+/// A connection to the databases of the cells.
 pub(super) struct Record(MySqlConnection);
 
 impl Record {
@@ -26,15 +26,19 @@ impl Record {
         Ok(Self(server.administrator().await?))
     }
 
-    /// Waits until the server is ACTIVE or in ERROR.
+    /// Waits until the server is ACTIVE or in ERROR. One that no host takes is in the database of cell0.
     ///
     /// # Errors
     /// [`Error::Unsettled`] when it is neither after `limit`.
     pub(super) async fn wait_settled(&mut self, id: &str, limit: Duration) -> Result<(), Error> {
         let start = Instant::now();
         loop {
-            let row = sqlx::query_scalar("SELECT vm_state FROM nova_cell1.instances WHERE uuid = ?").bind(id);
-            let state: Option<String> = row.fetch_optional(&mut self.0).await.map_err(Error::Record)?;
+            let row = sqlx::query_scalar(
+                "SELECT vm_state FROM nova_cell1.instances WHERE uuid = ? \
+                 UNION ALL SELECT vm_state FROM nova_cell0.instances WHERE uuid = ?",
+            );
+            let row = row.bind(id).bind(id).fetch_optional(&mut self.0);
+            let state: Option<String> = row.await.map_err(Error::Record)?;
             if matches!(state.as_deref(), Some("active" | "error")) {
                 return Ok(());
             }

@@ -70,7 +70,21 @@ async fn boots(settings: &Settings, cloud: &Cloud, size: boot::Size) -> Result<T
     for side in [&subjects.ours, &subjects.theirs] {
         restart(settings, &docker, side).await?;
     }
+    mapped(cloud, THEIR_HOST).await?;
     Ok(boot::run(&Sides::new(cloud, &docker, &settings.printer, subjects), size).await?)
+}
+
+/// Waits until Nova has found the host, which it does a while after its compute service has come: see
+/// `discover_hosts_in_cells_interval`. No server can be put on it before.
+async fn mapped(cloud: &Cloud, host: &str) -> Result<()> {
+    let start = Instant::now();
+    while !cloud.hypervisors_up().await?.iter().any(|name| name == host) {
+        if start.elapsed() > LIMIT {
+            bail!("{host} is in no cell after {} s: see the log of nova-scheduler", LIMIT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }
 
 /// MariaDB as it runs.
