@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{RwLock, Semaphore, watch};
 
-/// More do not end sooner: both processors of a small machine are busy then.
+/// As many as keep both processors of a small machine busy.
 static SIDE_BY_SIDE: Semaphore = Semaphore::const_new(6);
 static PLATFORM: RwLock<()> = RwLock::const_new(());
 
