@@ -24,7 +24,7 @@ use crate::conductor::{Expect, Reschedule};
 use crate::error::Error;
 use crate::image::ImageRequest;
 use crate::instance::block_devices::{self, ROOT_DEVICE};
-use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault_text};
+use crate::instance::guards::{Guards, Subject, event_finish, event_start, fault, fault_text};
 use crate::instance::locks::Acting;
 use crate::instance::network::{self, Connection};
 use crate::instance::outcome::{self, Outcome};
@@ -90,9 +90,8 @@ impl Method for BuildAndRunInstance {
 
     /// No host can build it: ERROR, if it waits to be built still.
     async fn unreadable(call: &Call, subject: &Subject, why: &Error) {
-        let (sentence, details) = (why.sentence(), Chain(why).to_string());
-        let fault = (why.code(), sentence.as_str(), details.as_str());
-        if let Err(error) = lost_builds::give_up(&call.agent, &call.context, subject.bare(), fault).await {
+        let fault = fault(&call.agent, &call.context, subject.uuid(), why);
+        if let Err(error) = lost_builds::give_up(&call.agent, &call.context, subject, fault).await {
             tracing::error!(error = %Chain(&error), "the failed build could not be recorded");
         }
     }

@@ -20,7 +20,7 @@ use common::messaging::RequestContext;
 use common::objects::Instance;
 use common::objects::fields::{TaskState, VmState};
 
-use super::guards;
+use super::guards::{self, Subject};
 use crate::agent::Agent;
 use crate::conductor::Expect;
 use crate::error::Error;
@@ -128,20 +128,23 @@ async fn fail_unless_begun(agent: &Agent, context: &RequestContext, uuid: Instan
 /// What conductor or placement say.
 pub async fn fail(agent: &Agent, context: &RequestContext, instance: Instance) -> Result<(), Error> {
     tracing::warn!(instance_uuid = instance.uuid(), "the build of the instance was interrupted");
-    give_up(agent, context, instance, (500, INTERRUPTED, INTERRUPTED)).await
+    let Some(subject) = Subject::of(&instance) else { return Ok(()) };
+    let fault = guards::fault_text(agent, context, subject.uuid(), (500, INTERRUPTED, INTERRUPTED));
+    give_up(agent, context, &subject, fault).await
 }
 
-/// No host will build the instance: ERROR with the fault, and nothing is claimed any more. One that somebody has gone on with
-/// is left alone; of one that could not be saved the claim stays, by which the next start finds it.
+/// No host will build the instance: ERROR, then what records the `fault`, and nothing is claimed any more. One that somebody
+/// has gone on with is left alone; of one that could not be saved the claim stays, by which the next start finds it.
 ///
 /// # Errors
 /// What conductor or placement say.
 pub async fn give_up(
     agent: &Agent,
     context: &RequestContext,
-    mut instance: Instance,
-    fault: (u16, &str, &str),
+    subject: &Subject,
+    fault: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let mut instance = subject.bare();
     instance.set_state(VmState::Error);
     instance.set_task(None);
     let expect = Expect::one_of(&[Some(TaskState::Scheduling), None]).while_in(VmState::Building);
@@ -149,9 +152,8 @@ pub async fn give_up(
         Err(error) if error.is_unexpected_task_state() || error.is_instance_not_found() => return Ok(()),
         other => other?,
     }
-    let Some(uuid) = instance.instance_uuid() else { return Ok(()) };
-    guards::fault_text(agent, context, uuid, fault).await;
-    free(agent, uuid).await
+    fault.await;
+    free(agent, subject.uuid()).await
 }
 
 /// Nothing of any host is claimed for the instance any more.
